@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS vmcache EXPORT vmcacheTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION
+        ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY include/vmcache DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES include/uapi/linux/exmap.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/linux)
+install(EXPORT vmcacheTargets NAMESPACE vmcache:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
+configure_package_config_file(cmake/vmcacheConfig.cmake.in ${PROJECT_BINARY_DIR}/vmcacheConfig.cmake
+                              INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/vmcacheConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/vmcacheConfig.cmake ${PROJECT_BINARY_DIR}/vmcacheConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
+# Relative, so that an installed copy may be moved.
+file(RELATIVE_PATH VMCACHE_PC_TO_PREFIX /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+configure_file(cmake/vmcache.pc.in ${PROJECT_BINARY_DIR}/vmcache.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/vmcache.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

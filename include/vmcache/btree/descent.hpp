@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+//
+// From the root down by optimistic lock coupling (Leis et al., "The ART of practical synchronization", DaMoN
+// 2016): take the child's version, then validate the parent. What is then read of the child, and validated
+// on the child alone, lies on the right path: the child's range cannot shrink, nor the child go away,
+// without its version changing.
+#pragma once
+
+#include "vmcache/btree/node_reader.hpp"
+#include "vmcache/btree/tree_context.hpp"
+#include "vmcache/operation.hpp"
+
+namespace vmcache::btree {
+
+//! How often a step starts again by itself when it was overtaken, before it lets others run.
+inline constexpr unsigned kRestartsInStep = 16;
+
+//! Tells the processor that this is a loop that waits for another one.
+inline void relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+struct TowardsKey {
+  Bytes key;
+  [[nodiscard]] PageId child(const NodeReader& node) const noexcept { return node.child_for(key); }
+};
+//! To the leaf with the greatest keys less than `key`.
+struct TowardsBefore {
+  Bytes key;
+  [[nodiscard]] PageId child(const NodeReader& node) const noexcept { return node.child_before(key); }
+};
+struct TowardsLast {
+  [[nodiscard]] PageId child(const NodeReader& node) const noexcept { return node.child(node.count()); }
+};
+
+//! Where a descent has ended.
+struct Spot {
+  OptimisticGuard parent;  //!< empty if the node is the root
+  OptimisticGuard node;    //!< empty if the tree is not that high
+};
+
+//! Header, hints and the first slots of a page that will be read: one miss instead of three.
+inline void prefetch_node(const BufferPool& pool, PageId page_id) noexcept {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kLines = 6;
+  // A page id from an unvalidated page may be anything; prefetching cannot fault.
+  const auto page = reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize;
+  for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(reinterpret_cast<const void*>(page + i * kLine));
+}
+
+//! Once from the root to the node at `level` (0: leaf) on the way `towards` says. Need::nothing() if it
+//! arrived; Need::latch() if it was overtaken or a latch is in the way; else what it lacks. Throws Error
+//! kCorrupt.
+template <typename Towards>
+[[nodiscard, gnu::always_inline]] inline Need descend_once(const TreeContext& tree, const Towards& towards,
+                                                           unsigned level, Spot& spot) {
+  BufferPool& pool = tree.pool();
+  spot.parent = {};
+  if (const TryFix result = pool.try_fix(tree.root(), spot.node); result != TryFix::kFixed) [[unlikely]] {
+    return Need::after(result, tree.root());
+  }
+  const NodeReader root{spot.node.data()};
+  unsigned level_now = root.level();
+  if (!root.is_node() || level_now > kMaxLevels) [[unlikely]] {
+    if (spot.node.validate()) throw_corrupt(tree.root(), "the root is not a node");
+    return Need::latch();
+  }
+  if (level_now < level) [[unlikely]] {
+    const bool valid = spot.node.validate();
+    spot.node = {};
+    return valid ? Need::nothing() : Need::latch();
+  }
+  while (level_now > level) {
+    const PageId child_id = towards.child(NodeReader{spot.node.data()});
+    prefetch_node(pool, child_id);
+    OptimisticGuard child;
+    const TryFix result = pool.try_fix(child_id, child);
+    if (!spot.node.validate()) [[unlikely]]
+      return Need::latch();
+    if (result != TryFix::kFixed) [[unlikely]] {
+      if (result == TryFix::kMiss && !pool.contains(child_id)) {
+        throw_corrupt(spot.node.page_id(), "a child lies outside the database");
+      }
+      return Need::after(result, child_id);
+    }
+    const NodeReader reader{child.data()};
+    --level_now;
+    if (!reader.is_node() || reader.level() != level_now) [[unlikely]] {
+      if (child.validate()) throw_corrupt(child_id, "not a node of the level its parent is above");
+      return Need::latch();
+    }
+    spot.parent = spot.node;
+    spot.node = child;
+  }
+  return Need::nothing();
+}
+
+//! The same, started again a few times if overtaken.
+template <typename Towards>
+[[nodiscard]] Need descend(const TreeContext& tree, const Towards& towards, unsigned level, Spot& spot) {
+  Need need;
+  for (unsigned restarts = 0; restarts < kRestartsInStep; ++restarts) {
+    need = descend_once(tree, towards, level, spot);
+    if (need.kind != Need::Kind::kLatch) return need;
+    relax();
+  }
+  return need;
+}
+
+}  // namespace vmcache::btree

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace vmcache {
+
+//! Counts of durations in buckets whose width grows with the value: 8 a power of two, so about 9 % wide.
+class LatencyHistogram {
+ public:
+  static constexpr unsigned kSubBuckets = 8;
+  static constexpr std::size_t kBuckets = 40 * kSubBuckets;
+
+  [[nodiscard]] static std::size_t bucket_of(std::uint64_t ns) noexcept;
+  //! Lower bound of a bucket, in ns.
+  [[nodiscard]] static std::uint64_t lower_bound_ns(std::size_t bucket) noexcept;
+
+  void add(std::uint64_t ns, std::uint64_t times = 1) noexcept { _counts[bucket_of(ns)] += times; }
+  void add_bucket(std::size_t bucket, std::uint64_t times) noexcept { _counts[bucket] += times; }
+  [[nodiscard]] std::uint64_t count(std::size_t bucket) const noexcept { return _counts[bucket]; }
+  [[nodiscard]] std::uint64_t total() const noexcept;
+  //! The value below which `fraction` (0..1) of the samples lie, in ns; 0 without samples.
+  [[nodiscard]] std::uint64_t quantile_ns(double fraction) const noexcept;
+
+ private:
+  std::array<std::uint64_t, kBuckets> _counts{};
+};
+
+//! A snapshot of what a pool has done since it was opened, and of what it holds. Counters are summed over
+//! threads without stopping them, so they may be a few operations apart. Hits are not counted: a hit writes
+//! nothing.
+struct PoolStats {
+  std::uint64_t misses = 0;         //!< fixes that had to read or create a page
+  std::uint64_t reads = 0;          //!< read I/Os completed
+  std::uint64_t read_pages = 0;     //!< pages in them
+  std::uint64_t writes = 0;         //!< write I/Os completed
+  std::uint64_t written_pages = 0;  //!< pages in them
+  std::uint64_t read_errors = 0;    //!< reads reported to a caller as failed
+  std::uint64_t write_errors = 0;   //!< writes that failed; their pages stayed dirty
+  std::uint64_t submissions = 0;    //!< calls that handed I/O to storage
+  std::uint64_t flushes = 0;        //!< storage flushes
+  std::uint64_t evictions = 0;      //!< extents evicted
+  std::uint64_t evicted_pages = 0;  //!< pages in them
+  std::uint64_t page_table_calls =
+      0;  //!< calls that changed the page table (madvise, UFFDIO_MOVE, exmap action)
+  std::uint64_t page_table_pages = 0;  //!< pages in them
+  std::uint64_t frame_waits = 0;       //!< faults that found no frame at first
+  std::uint64_t latch_waits = 0;       //!< fixes that found the latch taken and waited
+  std::uint64_t restarts = 0;          //!< operations started again after a wait or a lost race
+  std::uint64_t promotions = 0;        //!< extents the replacement moved from cold to hot
+  std::uint64_t allocated_pages = 0;   //!< page ids handed out (pages)
+  std::uint64_t freed_pages = 0;       //!< page ids taken back (pages)
+
+  std::uint64_t pool_pages = 0;      //!< frames the pool may use now
+  std::uint64_t free_frames = 0;     //!< of them not in use
+  std::uint64_t database_pages = 0;  //!< pages up to the highest id ever handed out
+  std::uint64_t capacity_pages = 0;  //!< page ids the pool can address
+
+  LatencyHistogram read_latency;   //!< from the read's preparation to its completion being seen
+  LatencyHistogram write_latency;  //!< the same for writes
+};
+
+}  // namespace vmcache

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * exmap: ALLOC, give pages a frame.
+ *
+ * The batch runs under the interface's stock lock and the lock of one page
+ * table at a time, kept from entry to entry. Where a table or a frame is
+ * missing both are dropped, the missing thing is made, and the walk goes on at
+ * the same address. An entry that was empty needs no flush: x86 does not cache
+ * entries that are not present. One that mapped the page of zeros does.
+ */
+#include "exmap.h"
+#include "pagetable.h"
+#include "trace.h"
+
+enum {
+	RUN_DONE,
+	RUN_NEEDS_TABLE,
+	RUN_NEEDS_FRAME,
+};
+
+struct alloc_op {
+	struct exmap *ctx;
+	struct exmap_interface *iface;
+	struct exmap_cursor cur;
+	unsigned long *fresh;	/* or NULL: bits of the pages that were mapped */
+	unsigned long fresh_base;
+	unsigned long mapped;	/* of the whole batch */
+	unsigned long present;
+	int budget;
+	int first;		/* error */
+	bool flush;
+};
+
+static inline void alloc_lock(struct alloc_op *op)
+	__acquires(&op->iface->stock_lock)
+{
+	spin_lock(&op->iface->stock_lock);
+	exmap_walk_begin();
+}
+
+static inline void alloc_unlock(struct alloc_op *op)
+	__releases(&op->iface->stock_lock)
+{
+	exmap_cursor_unlock(&op->cur);
+	exmap_walk_end();
+	spin_unlock(&op->iface->stock_lock);
+}
+
+/* The usual case: one page that has a table, is not mapped, and a frame. */
+static __always_inline bool alloc_single(struct alloc_op *op,
+					 struct exmap_interface *iface,
+					 unsigned long addr)
+{
+	unsigned long pfn;
+	pte_t *pte;
+
+	if (unlikely(!iface->count))
+		return false;
+	pte = exmap_cursor_lock(&op->cur, addr);
+	if (unlikely(!pte || exmap_entry_read(pte)))
+		return false;
+	pfn = iface->stock[--iface->count];
+	exmap_entry_write(op->cur.mm, addr, pte,
+			  op->ctx->area_pte | pfn << PAGE_SHIFT);
+	return true;
+}
+
+/* Maps frames from *@addr on until @end or until something is missing. */
+static __always_inline int alloc_run(struct alloc_op *op, unsigned long *addr,
+				     unsigned long end)
+{
+	struct exmap_interface *iface = op->iface;
+	unsigned long pfn;
+	pteval_t old;
+	pte_t *pte;
+
+	do {
+		pte = exmap_cursor_lock(&op->cur, *addr);
+		if (unlikely(!pte))
+			return RUN_NEEDS_TABLE;
+		old = exmap_entry_read(pte);
+		if (unlikely(old)) {
+			if (exmap_entry_is_frame(old)) {
+				op->present++;
+				continue;
+			}
+			op->flush = true;
+		}
+		if (unlikely(!iface->count))
+			return RUN_NEEDS_FRAME;
+		pfn = iface->stock[--iface->count];
+		exmap_entry_write(op->cur.mm, *addr, pte,
+				  op->ctx->area_pte | pfn << PAGE_SHIFT);
+		op->mapped++;
+		if (unlikely(op->fresh))
+			__set_bit((*addr - op->fresh_base) >> PAGE_SHIFT,
+				  op->fresh);
+	} while (*addr += PAGE_SIZE, *addr != end);
+	return RUN_DONE;
+}
+
+static int alloc_provide(struct alloc_op *op, unsigned long addr, int what)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (what == RUN_NEEDS_TABLE)
+		return exmap_table_make(op->ctx->mm, addr);
+	return exmap_stock_refill(op->ctx, op->iface);
+}
+
+static int alloc_entry(struct alloc_op *op, unsigned long addr,
+		       unsigned long end)
+{
+	int what, err;
+
+	while ((what = alloc_run(op, &addr, end)) != RUN_DONE) {
+		alloc_unlock(op);
+		err = alloc_provide(op, addr, what);
+		alloc_lock(op);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Lets others run now and then. A fatal signal ends the batch. */
+static int alloc_breathe(struct alloc_op *op)
+{
+	op->budget = EXMAP_BUDGET;
+	if (!need_resched() && !fatal_signal_pending(current))
+		return 0;
+	alloc_unlock(op);
+	cond_resched();
+	alloc_lock(op);
+	return fatal_signal_pending(current) ? -EINTR : 0;
+}
+
+static void alloc_finish(struct alloc_op *op)
+{
+	struct exmap_counters *count = &op->iface->counters;
+
+	exmap_add_rss(op->ctx->mm, op->mapped);
+	if (unlikely(op->flush))
+		exmap_flush(op->ctx, op->iface, EXMAP_FLUSH_ALL);
+	count->alloc_calls++;
+	count->alloc_pages += op->mapped;
+	count->alloc_present += op->present;
+}
+
+/* Any entry that alloc_single() does not do. Returns what stops the batch. */
+static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
+			      u64 value, int stop)
+{
+	struct exmap_iov entry = { .value = value };
+	unsigned long pages = op->ctx->area_pages, before = op->mapped;
+	unsigned long page = entry.page, len = entry.len, start;
+	int err = stop;
+
+	if (unlikely(len > pages || page > pages - len)) {
+		err = err ?: -EINVAL;
+		op->iface->counters.fail_input++;
+	} else if (!stop && len) {
+		start = op->ctx->area_start + (page << PAGE_SHIFT);
+		op->fresh_base = start;
+		err = alloc_entry(op, start, start + (len << PAGE_SHIFT));
+		stop = err;
+		op->budget -= len;
+	}
+	entry.value = 0;
+	entry.res = err;
+	entry.pages = op->mapped - before;
+	WRITE_ONCE(iov->value, entry.value);
+	if (unlikely(err)) {
+		op->iface->counters.fail_nomem += err == -ENOMEM;
+		op->first = op->first ?: err;
+	}
+	if (op->budget < 0 && !stop)
+		stop = alloc_breathe(op);
+	return stop;
+}
+
+/**
+ * exmap_alloc() - map frames at the pages of some entries
+ * @ctx: the exmap
+ * @iface: the interface, between exmap_op_begin() and exmap_op_end()
+ * @iov: entries; user space may change them meanwhile, each is read once
+ * @nr: how many
+ * @fresh: NULL, or a bitmap in which a bit is set for each page of the one
+ *         entry that was not mapped before
+ *
+ * Results are written to the entries. After an error that is not the entry's
+ * own fault (no frame, a signal) the rest is not tried and gets that error.
+ *
+ * Return: 0, or the first entry's error.
+ */
+int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
+		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh)
+{
+	struct alloc_op op = {
+		.ctx = ctx,
+		.iface = iface,
+		.fresh = fresh,
+		.budget = EXMAP_BUDGET,
+	};
+	/* 0 once nothing can go the short way any more. */
+	unsigned long pages = fresh ? 0 : ctx->area_pages;
+	unsigned long start = ctx->area_start;
+	struct exmap_iov *end = iov + nr;
+	u64 value, page;
+	int stop = 0;
+
+	exmap_cursor_init(&op.cur, ctx, iface);
+	alloc_lock(&op);
+	for (; iov < end; iov++) {
+		value = READ_ONCE(iov->value);
+		/* An entry of one page is its number with one more bit set. */
+		page = value ^ EXMAP_ENTRY_ONE;
+		if (likely(page < pages) &&
+		    alloc_single(&op, iface, start + (page << PAGE_SHIFT))) {
+			op.mapped++;
+			WRITE_ONCE(iov->value, EXMAP_ENTRY_DONE_ONE);
+			continue;
+		}
+		stop = alloc_any(&op, iov, value, stop);
+		if (stop)
+			pages = 0;
+	}
+	alloc_unlock(&op);
+	alloc_finish(&op);
+	trace_exmap_alloc(iface->index, nr, op.mapped, op.present, op.first);
+	return op.first;
+}

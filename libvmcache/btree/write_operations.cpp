@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+#include "vmcache/btree/write_operations.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "btree/node.hpp"
+
+namespace vmcache::btree {
+
+namespace {
+
+void check_key(Bytes key) {
+  if (key.size() > kMaxKey) {
+    throw Error(Errc::kTooLarge,
+                fmt::format("B+tree: a key of {} bytes; at most {} are allowed", key.size(), kMaxKey));
+  }
+}
+
+void append_old_extents(const NodeReader::Value& value, PageId leaf, std::vector<Extent>& extents) {
+  if (!value.large) return;
+  LargeValue old;
+  if (!old.parse({value.data, value.size})) throw_corrupt(leaf, "a large value's descriptor makes no sense");
+  old.append_extents(extents);
+}
+
+}  // namespace
+
+WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
+    : Restructurer(tree, key), _mode(mode), _value(value) {
+  check_key(key);
+  if (value.size() > kMaxValue) {
+    throw Error(Errc::kTooLarge,
+                fmt::format("B+tree: a value of {} bytes; at most {} are allowed", value.size(), kMaxValue));
+  }
+  if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
+    // Their extents are the value's from the first byte to the last: there is no room for a header, and no log of them.
+    if (tree.pool().page_headers()) {
+      throw Error(Errc::kTooLarge,
+                  fmt::format("B+tree: a value of {} bytes beside a key of {}; in a pool with page headers at most {} "
+                              "are allowed, and {} together",
+                              value.size(), key.size(), kMaxInlineValue, kMaxLeafPayload));
+    }
+    _large.emplace(value.size(), tree.next_stamp());
+  }
+}
+
+WriteOp::~WriteOp() {
+  if (!_ended && _large) _large->append_extents(_garbage);
+}
+
+void WriteOp::supply(ExclusiveGuard&& fresh) {
+  if (!_large || _large->placed() == _large->extents()) {
+    _fresh = std::move(fresh);
+    return;
+  }
+  const std::size_t n = _large->placed();
+  const std::size_t offset = n * (kPageSize << kMaxOrder);
+  NodeReader::copy(fresh.data(), _value.data() + offset, _large->bytes(n));
+  _large->place(fresh.page_id());
+}
+
+Need WriteOp::step(BufferPool& pool) {
+  if (!_ended) {
+    if (const Need need = write(); !need.done()) return need;
+  }
+  return clean_up(pool);
+}
+
+Need WriteOp::write() {
+  while (!_ended) {
+    Spot spot;
+    if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+    bool full = false;
+    if (const Need need = write_leaf(spot, full); !need.done()) return need;
+    if (!full) continue;
+    if (const Need need = split(0); !need.done()) return need;
+  }
+  return Need::nothing();
+}
+
+//! Writes into the leaf, or finds that there is nothing to write, or that the leaf is `full`.
+Need WriteOp::write_leaf(const Spot& spot, bool& full) {
+  const NodeReader::Position position = NodeReader{spot.node.data()}.lower_bound(_key);
+  if (_mode == (position.found ? Mode::kInsert : Mode::kReplace)) {
+    if (!spot.node.validate()) return Need::latch();
+    _existed = position.found;
+    finish(false);
+    return Need::nothing();
+  }
+  if (_large && _large->placed() < _large->extents()) {
+    if (!spot.node.validate()) return Need::latch();
+    return Need::new_extent(_large->order(_large->placed()));
+  }
+  if (_large && _descriptor.empty()) _descriptor = _large->descriptor();
+  const Bytes value = _large ? Bytes{_descriptor.data(), _descriptor.size()} : _value;
+
+  ExclusiveGuard guard;
+  if (!spot.node.try_upgrade(guard)) return Need::latch();
+  Node leaf{guard.data()};
+  full = position.found ? !leaf.can_replace(position.index, value.size())
+                        : !leaf.leaf_has_room(_key.size(), value.size());
+  if (full) {
+    guard.release_unmodified();
+    return Need::nothing();
+  }
+  if (position.found) {
+    std::vector<Extent> old;
+    append_old_extents(leaf.read().value(position.index), guard.page_id(), old);
+    _garbage.insert(_garbage.end(), old.begin(), old.end());
+    leaf.replace_value(position.index, _key, value, _large.has_value());
+  } else {
+    leaf.insert_leaf(position.index, _key, value, _large.has_value());
+  }
+  _tree.page_changed(guard);
+  _existed = position.found;
+  finish(true);
+  return Need::nothing();
+}
+
+void WriteOp::finish(bool written) noexcept {
+  if (!written && _large) _large->append_extents(_garbage);
+  _committed = true;
+  _ended = true;
+}
+
+Need UpdateOp::step(BufferPool& pool) {
+  Spot spot;
+  if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+  const NodeReader leaf{spot.node.data()};
+  const NodeReader::Position position = leaf.lower_bound(_key);
+  if (!position.found) return spot.node.validate() ? Need::nothing() : Need::latch();
+  if (leaf.value(position.index).large) return update_large(pool, spot);
+  ExclusiveGuard guard;
+  if (!spot.node.try_upgrade(guard)) return Need::latch();
+  const Node node{guard.data()};
+  _change({node.value_bytes(position.index), node.read().value(position.index).size});
+  _tree.page_changed(guard);
+  _found = true;
+  return Need::nothing();
+}
+
+//! The leaf is latched shared, so that the value stays; the bytes change under the extent's latch.
+Need UpdateOp::update_large(BufferPool& pool, const Spot& spot) {
+  SharedGuard leaf_guard;
+  if (!spot.node.try_upgrade(leaf_guard)) return Need::latch();
+  const NodeReader leaf{leaf_guard.data()};
+  const NodeReader::Value bytes = leaf.value(leaf.lower_bound(_key).index);
+  LargeValue value;
+  if (!value.parse({bytes.data, bytes.size})) {
+    throw_corrupt(leaf_guard.page_id(), "a large value's descriptor makes no sense");
+  }
+  if (value.extents() > 1) {
+    throw Error(
+        Errc::kTooLarge,
+        fmt::format("B+tree: update in place of a value of {} bytes; at most {} are allowed, replace() "
+                    "takes any",
+                    value.size(), kPageSize << kMaxOrder));
+  }
+  const Extent extent = value.extent(0);
+  ExclusiveGuard guard;
+  if (const TryFix result = pool.try_fix(extent.page_id, guard); result != TryFix::kFixed) {
+    return Need::after(result, extent.page_id, extent.order);
+  }
+  _change({guard.data(), value.bytes(0)});
+  _found = true;
+  return Need::nothing();
+}
+
+Need EraseOp::step(BufferPool& pool) {
+  while (!_ended) {
+    if (const Need need = erase(); !need.done()) return need;
+  }
+  if (_underfull) {
+    if (const Need need = merge(); !need.done()) return need;
+    _underfull = false;
+  }
+  return clean_up(pool);
+}
+
+Need EraseOp::erase() {
+  Spot spot;
+  if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+  const NodeReader::Position position = NodeReader{spot.node.data()}.lower_bound(_key);
+  if (!position.found) {
+    if (!spot.node.validate()) return Need::latch();
+    _ended = true;
+    return Need::nothing();
+  }
+  ExclusiveGuard guard;
+  if (!spot.node.try_upgrade(guard)) return Need::latch();
+  Node leaf{guard.data()};
+  append_old_extents(leaf.read().value(position.index), guard.page_id(), _garbage);
+  leaf.erase(position.index);
+  _tree.page_changed(guard);
+  _underfull = spot.parent && leaf.read().payload_bytes() < kUnderfullBytes;
+  _found = true;
+  _committed = true;
+  _ended = true;
+  return Need::nothing();
+}
+
+}  // namespace vmcache::btree

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+//
+// Memory through the exmap kernel module: frames come and go by explicit calls, a batch and one TLB flush a
+// call. Context n of the pool is interface n of the exmap, so threads do not meet.
+#include <fcntl.h>
+#include <linux/exmap.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "file_descriptor.hpp"
+#include "memory/memory.hpp"
+
+namespace vmcache {
+namespace {
+
+constexpr const char* kDevice = "/dev/exmap";
+
+[[noreturn]] void fail(Errc code, int error, const std::string& what) {
+  throw Error(Status{code, error, kNoPage}, fmt::format("{}: {}", kDevice, what));
+}
+
+//! A shared mapping of the exmap's descriptor.
+class Mapping {
+ public:
+  Mapping(int fd, std::uint64_t offset, std::size_t bytes, const char* what) : _bytes(bytes) {
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
+    if (memory == MAP_FAILED)
+      fail(Errc::kOutOfMemory, errno, fmt::format("mapping {} ({} bytes)", what, bytes));
+    _memory = memory;
+  }
+  Mapping(Mapping&& other) noexcept : _memory(std::exchange(other._memory, nullptr)), _bytes(other._bytes) {}
+  Mapping& operator=(Mapping&&) = delete;
+  ~Mapping() {
+    if (_memory) ::munmap(_memory, _bytes);
+  }
+  template <typename T>
+  [[nodiscard]] T* as() const noexcept {
+    return static_cast<T*>(_memory);
+  }
+
+ private:
+  void* _memory = nullptr;
+  std::size_t _bytes;
+};
+
+//! ioctl() that a signal of the embedder's does not end.
+int call(int fd, unsigned long request, void* argument) noexcept {
+  int result = 0;
+  do {
+    result = ::ioctl(fd, request, argument);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
+//! The device, asked for what it can do and set up. Throws Error kUnsupported, kOutOfMemory.
+FileDescriptor open_device(const MemoryConfig& config) {
+  int fd = -1;
+  do {
+    fd = ::open(kDevice, O_RDWR | O_CLOEXEC);
+  } while (fd < 0 && errno == EINTR);
+  FileDescriptor device{fd};
+  if (!device) fail(Errc::kUnsupported, errno, "opening");
+  exmap_query query{};
+  query.size = sizeof query;
+  if (call(device.get(), EXMAP_IOCTL_QUERY, &query) != 0) {
+    fail(Errc::kUnsupported, errno,
+         "this exmap has no query call: not the module that belongs to this library");
+  }
+  constexpr std::uint64_t kNeeded = EXMAP_FEATURE_RESIZE | EXMAP_FEATURE_READ_FAULT_ZERO;
+  if (query.page_size != kPageSize || (query.features & kNeeded) != kNeeded) {
+    fail(Errc::kUnsupported, 0,
+         fmt::format("pages of {} bytes, features {:#x}; needed are {} and {:#x}", query.page_size,
+                     query.features, kPageSize, kNeeded));
+  }
+  if (config.contexts > query.interfaces_max || config.capacity_pages * kPageSize > query.area_bytes_max) {
+    fail(Errc::kUnsupported, 0,
+         fmt::format("{} interfaces and an area of {} bytes: allowed are {} and {}", config.contexts,
+                     config.capacity_pages * kPageSize, query.interfaces_max, query.area_bytes_max));
+  }
+  exmap_ioctl_setup setup{};
+  setup.fd = -1;
+  setup.max_interfaces = static_cast<int>(config.contexts);
+  setup.buffer_size = config.frames;
+  setup.flags = EXMAP_SETUP_READ_FAULT_ZERO;
+  if (call(device.get(), EXMAP_IOCTL_SETUP, &setup) != 0) {
+    fail(Errc::kOutOfMemory, errno, fmt::format("setup of {} frames", config.frames));
+  }
+  return device;
+}
+
+class ExmapMemory final : public Memory {
+ public:
+  explicit ExmapMemory(const MemoryConfig& config)
+      : _device(open_device(config)),
+        _area(_device.get(), EXMAP_OFF_EXMAP, config.capacity_pages * kPageSize, "the page area") {
+    _base = _area.as<std::byte>();
+    _interfaces.reserve(config.contexts);
+    for (unsigned n = 0; n < config.contexts; ++n) {
+      _interfaces.emplace_back(_device.get(), EXMAP_OFF_INTERFACE(n), kPageSize, "an interface");
+    }
+  }
+
+  Status exchange(unsigned context, std::span<const Extent> victims,
+                  std::span<const Extent> wanted) override {
+    if (const Status status = act(context, EXMAP_OP_FREE, victims); !status.ok()) return status;
+    const Status status = act(context, EXMAP_OP_ALLOC, wanted);
+    // All or nothing: what was mapped before the failure goes back.
+    if (!status.ok()) (void)act(context, EXMAP_OP_FREE, wanted);
+    return status;
+  }
+
+  // A batch pays the flush, which is the larger part of a single page's way (docs/performance.md).
+  [[nodiscard]] bool wants_pairs() const noexcept override { return false; }
+
+  Status resize(std::uint64_t frames) override {
+    exmap_resize request{};
+    request.size = sizeof request;
+    request.frames = frames;
+    if (call(_device.get(), EXMAP_IOCTL_RESIZE, &request) == 0) return {};
+    return {Errc::kOutOfMemory, errno, kNoPage};
+  }
+
+  [[nodiscard]] std::string description() const override { return "exmap memory"; }
+
+ private:
+  Status act(unsigned context, exmap_opcode opcode, std::span<const Extent> extents) {
+    exmap_iov* entries = _interfaces[context].as<exmap_user_interface>()->iov;
+    while (!extents.empty()) {
+      const std::size_t n = std::min<std::size_t>(extents.size(), EXMAP_USER_INTERFACE_PAGES);
+      std::uint64_t pages = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        entries[i].value = extents[i].page_id | extents[i].pages() << (64 - EXMAP_PAGE_LEN_BITS);
+        pages += extents[i].pages();
+      }
+      exmap_action_params action{};
+      action.interface = static_cast<std::uint16_t>(context);
+      action.iov_len = static_cast<std::uint16_t>(n);
+      action.opcode = static_cast<std::uint16_t>(opcode);
+      count(1, pages);
+      // Not repeated on EINTR: the entries are results by then, and only a deadly signal interrupts this
+      // call.
+      if (::ioctl(_device.get(), EXMAP_IOCTL_ACTION, &action) != 0) {
+        const int error = errno;
+        const auto failed =
+            std::find_if(entries, entries + n, [](const exmap_iov& entry) { return entry.res < 0; });
+        const PageId page_id =
+            failed == entries + n ? kNoPage : extents[static_cast<std::size_t>(failed - entries)].page_id;
+        return {Errc::kOutOfMemory, error, page_id};
+      }
+      extents = extents.subspan(n);
+    }
+    return {};
+  }
+
+  FileDescriptor _device;
+  Mapping _area;
+  std::vector<Mapping> _interfaces;
+};
+
+}  // namespace
+
+std::unique_ptr<Memory> open_exmap_memory(const MemoryConfig& config) {
+  return std::make_unique<ExmapMemory>(config);
+}
+
+}  // namespace vmcache

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+//
+// The fault engine: one thread's machinery for bringing pages in and taking pages out. Every way into and out
+// of memory goes through it: faults of tasks and threads, eviction, checkpoints, shrinking.
+//
+// A turn
+//  1. requests that waited for a latch, or for another engine's load, try again;
+//  2. faults get frames: free ones first, then those of victims of a sweep. One exchange() with the memory takes
+//     the victims' frames and puts frames under the faulted pages; only then are the victims published as evicted;
+//  3. reads, and writes of dirty pages the sweep came across, go out in one submission;
+//  4. completions are reaped, pages published, askers told.
+// Between turns an engine holds claims (0xfe) of pages being loaded and shared latches of pages being written, and
+// nothing else.
+//
+// Who may wait for whom. A fault waits for frames and for I/O, never for a latch, once its page is claimed. An
+// engine that is borrowed for a blocking call holds nothing but claims, so it always comes to an end, and threads
+// that wait for an engine, a claim or a frame wait for one that does. A worker's engine turns only when its thread
+// turns it: so a blocking call inside a task turns the worker's own engine (engine_of_thread), or it could wait for
+// a claim of another task of the same thread for ever. Waiting for latches is done outside (BufferPool) or by
+// tasks. A fault that finds no frame for `frame_wait` gives its claim up and fails.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "pool/counters.hpp"
+#include "pool/page_seal.hpp"
+#include "pool/residency.hpp"
+#include "vmcache/fault.hpp"
+#include "vmcache/storage.hpp"
+
+namespace vmcache::detail {
+
+class PoolCore;
+
+//! The pages of one write-back and how it went; outlives them.
+struct WriteBatch {
+  std::uint64_t outstanding = 0;
+  Status first_error;
+};
+
+//! Used by one thread at a time.
+class Engine {
+ public:
+  Engine(PoolCore& core, unsigned context);
+
+  //! Makes the queue fit for the thread that is about to use the engine.
+  void bind(bool one_thread);
+  //! Lets go of a queue that is of no use to another thread, while its own is still here.
+  void unbind() {
+    if (_queue_one_thread) _queue.reset();
+    _queue_one_thread = false;
+  }
+
+  //! Takes the request. `done` is called in a later turn, never from here.
+  void start(FaultRequest& request) { _arrived.push_back(&request); }
+
+  //! One turn. With `may_wait` it sleeps until something can have changed.
+  void turn(bool may_wait);
+  //! Turns until nothing that was started is unfinished.
+  void drain();
+  [[nodiscard]] bool idle() const noexcept;
+
+  //! Writes the page back if it is dirty, under a shared latch that is taken now. False if it is latched
+  //! exclusively.
+  [[nodiscard]] bool write_back(Extent extent, WriteBatch& batch);
+  //! Sweeps once for `pages` pages and gives the frames it could take to the pool; starts to write dirty
+  //! ones.
+  void evict(std::uint64_t pages, SweepEffort effort);
+  //! Takes away the frames of an extent the caller holds exclusively, and publishes it as evicted.
+  [[nodiscard]] Status drop(Extent extent, PageState word);
+
+  [[nodiscard]] const EngineCounters& counters() const noexcept { return _counters; }
+  [[nodiscard]] unsigned in_flight() const noexcept { return _queue ? _queue->in_flight() : 0; }
+
+ private:
+  struct WriteRequest : IoRequest {
+    Extent extent;
+    std::uint32_t slot = 0;
+    WriteBatch* batch = nullptr;  // null: written to be evicted
+    Lsn lsn = 0;                  // the log must be durable up to here first
+    SealBuffer sealed;
+  };
+
+  // engine.cpp: requests
+  void advance(FaultRequest& request);
+  void advance_resident(FaultRequest& request, PageState word);
+  void finish(FaultRequest& request, Status status);
+  void fail_claim(FaultRequest& request, Status status);
+  void take_new(FaultRequest& request);
+  void enlist(FaultRequest& request, PageState word);
+  void publish(FaultRequest& request);
+  void complete_read(FaultRequest& request);
+  void wait(bool may_wait);
+  void reap(unsigned wait_for, std::uint64_t timeout_ns);
+
+  // engine_frames.cpp: frames and eviction
+  void serve_faults();
+  void claim_written();
+  [[nodiscard]] std::size_t pick_faults(std::uint64_t& pages) const;
+  [[nodiscard]] std::uint64_t find_frames(std::uint64_t wanted);
+  [[nodiscard]] std::uint64_t starved_for_ns() const noexcept;
+  void sweep(std::uint64_t pages, SweepEffort effort);
+  [[nodiscard]] Status exchange_victims();
+  [[nodiscard]] std::size_t room() const noexcept;
+  void admit(FaultRequest& request);
+  void starve();
+  void start_write(Extent extent, std::uint32_t slot, WriteBatch* batch);
+  void prepare_write(WriteRequest& request);
+  void release_held();
+  void complete_write(WriteRequest& request);
+
+  PoolCore& _core;
+  const unsigned _context;
+  std::unique_ptr<IoQueue> _queue;
+  bool _queue_one_thread = false;
+
+  std::vector<FaultRequest*> _arrived;  // started, not looked at
+  std::vector<FaultRequest*> _waiting;  // for a latch, or for another's load
+  std::deque<FaultRequest*> _faults;    // claimed, without frames
+  std::vector<IoRequest*> _prepared;    // to be submitted at the end of the turn
+  std::vector<IoRequest*> _completed;
+  std::vector<FaultRequest*> _turn;  // scratch of advance's callers
+  std::vector<Extent> _wanted;       // scratch of exchange()
+  std::vector<Extent> _leaving;
+  Harvest _harvest;                        // of this turn's sweeps
+  std::vector<Harvest::Victim> _written;   // written back in the last turn's completions, not latched
+  std::vector<std::unique_ptr<WriteRequest>> _writes;  // all there are
+  std::vector<WriteRequest*> _free_writes;
+  std::vector<WriteRequest*> _held;         // wait for the log, their pages latched shared
+  std::vector<WriteRequest*> _held_before;  // scratch of release_held()
+  std::size_t _eviction_writes = 0;  // in flight
+  std::uint64_t _now_ns = 0;
+  std::uint64_t _write_failed_ns = 0;
+  std::uint64_t _progress_ns = 0;  // when frames were last found, or a page written
+  EngineCounters _counters;
+};
+
+//! The engine of the Worker that runs on this thread, if it is one of the pool's; else null.
+[[nodiscard]] Engine* engine_of_thread(const PoolCore& core) noexcept;
+
+//! While it lives, `engine` is this thread's. They nest: a task may run another pool's Worker.
+class EngineOfThread {
+ public:
+  EngineOfThread(const PoolCore& core, Engine& engine) noexcept;
+  ~EngineOfThread();
+  EngineOfThread(const EngineOfThread&) = delete;
+  EngineOfThread& operator=(const EngineOfThread&) = delete;
+
+ private:
+  friend Engine* engine_of_thread(const PoolCore& core) noexcept;
+  const PoolCore& _core;
+  Engine& _engine;
+  EngineOfThread* const _outer;
+};
+
+[[nodiscard]] std::uint64_t now_ns() noexcept;
+
+}  // namespace vmcache::detail

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "pool/page_seal.hpp"
+
+#include <cstring>
+#include <new>
+
+#include "crc32c.hpp"
+
+namespace vmcache {
+namespace {
+
+PageHeader header_of(const std::byte* page) noexcept {
+  PageHeader header;
+  std::memcpy(&header, page, sizeof header);
+  return header;
+}
+
+//! Of the extent as if it began with `header`.
+std::uint32_t checksum_of(PageHeader header, Extent extent, const std::byte* bytes) noexcept {
+  header.checksum = 0;
+  const std::uint32_t front = crc32c(&header, sizeof header);
+  return crc32c_more(front, bytes + sizeof header, extent.bytes() - sizeof header);
+}
+
+}  // namespace
+
+std::byte* SealBuffer::seal(Extent extent, const std::byte* page) {
+  if (_bytes < extent.bytes()) {
+    _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPageSize, extent.bytes())));
+    _bytes = _memory ? extent.bytes() : 0;
+    if (!_memory) throw std::bad_alloc();
+  }
+  std::memcpy(_memory.get(), page, extent.bytes());
+  seal_in_place(extent, _memory.get());
+  return _memory.get();
+}
+
+void seal_in_place(Extent extent, std::byte* bytes) noexcept {
+  PageHeader header{.lsn = lsn_of(bytes), .page_id = extent.page_id};
+  header.checksum = checksum_of(header, extent, bytes);
+  std::memcpy(bytes, &header, sizeof header);
+}
+
+Status verify_seal(Extent extent, const std::byte* bytes) noexcept {
+  const PageHeader header = header_of(bytes);
+  const std::uint32_t expected = checksum_of(header, extent, bytes);
+  // Told first, though it checks: whole, but somebody else's.
+  if (header.checksum == expected && header.page_id != extent.page_id) {
+    return {.code = Errc::kWrongPage,
+            .page_id = extent.page_id,
+            .expected = extent.page_id,
+            .found = header.page_id};
+  }
+  if (header.checksum != expected)
+    return {
+        .code = Errc::kChecksum, .page_id = extent.page_id, .expected = expected, .found = header.checksum};
+  return {};
+}
+
+Lsn lsn_of(const std::byte* page) noexcept {
+  return header_of(page).lsn;
+}
+
+void set_lsn(std::byte* page, Lsn lsn) noexcept {
+  std::memcpy(page + offsetof(PageHeader, lsn), &lsn, sizeof lsn);
+}
+
+}  // namespace vmcache

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+//
+// Pages with a PageHeader on their way to storage and back.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+
+#include "vmcache/error.hpp"
+#include "vmcache/types.hpp"
+#include "vmcache/write_ahead.hpp"
+
+namespace vmcache {
+
+//! Memory that direct I/O takes, kept from write to write. A page is sealed in a copy: it is written under a shared
+//! latch, and optimistic readers would see its header change (I3).
+class SealBuffer {
+ public:
+  //! Copies the extent's bytes and seals the copy. Throws std::bad_alloc.
+  [[nodiscard]] std::byte* seal(Extent extent, const std::byte* page);
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+  };
+  std::unique_ptr<std::byte, Free> _memory;
+  std::size_t _bytes = 0;
+};
+
+//! Fills in the header of an extent that is ours alone, but for its LSN.
+void seal_in_place(Extent extent, std::byte* bytes) noexcept;
+//! Whether the bytes are those that were sealed for this page id. kWrongPage, kChecksum with both values.
+[[nodiscard]] Status verify_seal(Extent extent, const std::byte* bytes) noexcept;
+
+//! The LSN in the header of a page that the caller has latched.
+[[nodiscard]] Lsn lsn_of(const std::byte* page) noexcept;
+//! The caller has latched the page exclusively.
+void set_lsn(std::byte* page, Lsn lsn) noexcept;
+
+}  // namespace vmcache

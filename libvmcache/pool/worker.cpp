@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "vmcache/worker.hpp"
+
+#include <cassert>
+
+#include "pool/engine.hpp"
+#include "pool/engine_set.hpp"
+#include "pool/pool_core.hpp"
+#include "pool/write_back.hpp"
+
+namespace vmcache {
+
+//! The frame of a spawned task: counts it, keeps its exception, and is gone when it ends.
+struct Worker::Detached {
+  struct promise_type {
+    Detached get_return_object() noexcept {
+      return {std::coroutine_handle<promise_type>::from_promise(*this)};
+    }
+    [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+    [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }  // drive() catches everything
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+
+Worker::Detached Worker::drive(Worker& worker, Task<void> task) {
+  try {
+    co_await task;
+  } catch (...) {
+    if (!worker._first_error) worker._first_error = std::current_exception();
+  }
+  --worker._alive;
+}
+
+Worker::Worker(BufferPool& pool)
+    : _pool(pool), _engine(std::make_unique<detail::EngineLease>(pool.core().engines, true)) {}
+
+Worker::~Worker() {
+  assert(_alive == 0 && "a Worker is destroyed before its tasks have ended");
+}
+
+void Worker::spawn(Task<void> task) {
+  ++_alive;
+  make_ready(drive(*this, std::move(task)).handle);
+}
+
+void Worker::run() {
+  detail::Engine& engine = **_engine;
+  const detail::EngineOfThread own(_pool.core(), engine);
+  while (_alive > 0) {
+    resume_ready();
+    engine.turn(_ready.empty() && _alive > 0);
+  }
+  engine.drain();
+  if (_first_error) std::rethrow_exception(std::exchange(_first_error, nullptr));
+}
+
+void Worker::resume_ready() {
+  // One round: what becomes ready meanwhile (yields) comes after the turn.
+  _running.swap(_ready);
+  for (const std::coroutine_handle<> task : _running) task.resume();
+  _running.clear();
+}
+
+void Worker::start(FaultRequest& request) {
+  (*_engine)->start(request);
+}
+
+void Worker::start_allocate(FaultRequest& request, unsigned order) {
+  detail::prepare_new(_pool.core(), request, order);
+  start(request);
+}
+
+void Worker::settle(const FaultRequest& request) {
+  if (request.status.ok()) return;
+  if (request.goal == FaultRequest::Goal::kNew) detail::settle_new(_pool.core(), request);
+  throw Error(request.status);
+}
+
+Worker::PrefetchAwaiter::PrefetchAwaiter(Worker& worker, std::span<const Extent> extents)
+    : _worker(worker), _requests(extents.size()) {
+  for (std::size_t i = 0; i < extents.size(); ++i) _requests[i].extent = extents[i];
+}
+
+void Worker::PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
+  _task = task;
+  _outstanding = _requests.size();
+  for (FaultRequest& request : _requests) {
+    request.asker = this;
+    request.done = [](FaultRequest& ended) noexcept {
+      auto* self = static_cast<PrefetchAwaiter*>(ended.asker);
+      if (--self->_outstanding == 0) self->_worker.make_ready(self->_task);
+    };
+    _worker.start(request);
+  }
+}
+
+void Worker::PrefetchAwaiter::await_resume() const {
+  for (const FaultRequest& request : _requests) _worker.settle(request);
+}
+
+}  // namespace vmcache

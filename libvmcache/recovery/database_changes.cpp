@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+//
+// Changes on their way into log and trees.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "pool/page_seal.hpp"
+#include "recovery/database_impl.hpp"
+
+namespace vmcache {
+namespace {
+
+//! What one change may append at worst, but for its bytes: its leaf's image and a split's three, with their headers. Taller splits are
+//! paid for by the many inserts before them.
+constexpr std::uint64_t kLogBytesPerChange = 5 * kPageSize;
+
+}  // namespace
+
+Database::Impl::Room::Room(Impl& database, std::uint64_t bytes) : _database(database), _bytes(bytes) {
+  // The last eighth is for snapshots.
+  const std::uint64_t most = database.log.capacity_bytes() / 8 * 7;
+  if (bytes > most / 2) {
+    throw Error(Errc::kTooLarge,
+                fmt::format("a transaction that may need {} bytes of log; with a log of {} bytes at "
+                            "most {} are allowed",
+                            bytes, database.log.capacity_bytes(), most / 2));
+  }
+  for (;;) {
+    {
+      const std::lock_guard lock(database._room_mutex);
+      if (database.log.used_bytes() + database._reserved + bytes <= most) {
+        database._reserved += bytes;
+        return;
+      }
+    }
+    database.checkpoint();
+  }
+}
+
+Database::Impl::Room::~Room() {
+  const std::lock_guard lock(_database._room_mutex);
+  _database._reserved -= _bytes;
+}
+
+Lsn Database::Impl::apply(Bytes changes, std::uint64_t count) {
+  Lsn end = 0;
+  {
+    const Room room(*this, changes.size() + count * kLogBytesPerChange);
+    const Gate::Inside inside(_gate);
+    end = log.append(number_of(RecordType::kCommit), {&changes, 1});  // R2: before the trees
+    try {
+      redo_changes(changes);
+    } catch (const Error& error) {
+      // In the log, and half in the trees: only a recovery can make it whole.
+      log.fail(error.os_error() != 0 ? error.os_error() : EIO);
+      throw;
+    }
+  }
+  checkpoint_if_due();
+  return end;
+}
+
+void Database::Impl::redo_changes(Bytes changes) {
+  BodyReader reader(changes);
+  while (!reader.at_end()) {
+    const auto header = reader.take_as<ChangeHeader>();
+    const Bytes key = reader.take(header.key_bytes);
+    const Bytes value = reader.take(header.value_bytes);
+    BTree& tree = tree_at(header.tree);
+    if (header.erased != 0) {
+      tree.erase(key);
+    } else {
+      tree.upsert(key, value);
+    }
+    if (!_open) ++recovery.changes;
+  }
+}
+
+void Database::Impl::checkpoint_if_due() noexcept {
+  if (log.used_bytes() < log.capacity_bytes() / 2) return;
+  std::unique_lock lock(_checkpoint_mutex, std::try_to_lock);
+  if (!lock.owns_lock()) return;  // somebody is at it
+  lock.unlock();
+  try {
+    checkpoint();
+  } catch (const Error& error) {
+    // The commit at hand is not concerned. If it stays so, the next ones find no room, and say why.
+    if (_callback) _callback(LogLevel::kError, fmt::format("checkpoint: {}", error.what()));
+  }
+}
+
+void Database::Impl::page_changed(PageId page_id) noexcept {
+  std::byte* page = pool->address(page_id);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // latch before E; pairs with the one in checkpoint()
+  if (lsn_of(page) > _image_after.load(std::memory_order_acquire)) {
+    set_lsn(page, log.end());  // not less than the commit's (R2)
+    return;
+  }
+  const PageChange change{page_id, PageChange::Kind::kChanged};
+  structure_changed({&change, 1});
+}
+
+void Database::Impl::structure_changed(std::span<const PageChange> pages) noexcept {
+  try {
+    append_pages(pages, 0);
+  } catch (const Error& error) {
+    // The pages are changed already, and must not be written (R1): a failed log sees to that.
+    log.fail(error.os_error() != 0 ? error.os_error() : EIO);
+  }
+}
+
+void Database::Impl::append_pages(std::span<const PageChange> pages, unsigned root) {
+  constexpr std::size_t kMost = 4;
+  const PagesHeader header{static_cast<std::uint32_t>(pages.size()), root};
+  std::array<PageEntry, kMost> entries;
+  std::array<Bytes, kMost + 2> parts;
+  std::size_t used = 2;
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    entries[i] = {pages[i].page_id, static_cast<std::uint64_t>(pages[i].kind)};
+    if (pages[i].kind != PageChange::Kind::kFreed)
+      parts[used++] = {pool->address(pages[i].page_id), kPageSize};
+  }
+  parts[0] = bytes_of(header);
+  parts[1] = bytes_of_all(std::span<const PageEntry>(entries.data(), pages.size()));
+  const Lsn end = log.append(number_of(RecordType::kPages), {parts.data(), used});
+  for (const PageChange& change : pages) set_lsn(pool->address(change.page_id), end);
+}
+
+}  // namespace vmcache

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+//
+// What a Database's log records say.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "vmcache/btree/bytes.hpp"
+#include "vmcache/error.hpp"
+#include "vmcache/types.hpp"
+#include "vmcache/write_ahead.hpp"
+
+namespace vmcache {
+
+enum class RecordType : std::uint32_t {
+  kSnapshot = 1,      //!< SnapshotHeader, roots, free extents
+  kSnapshotMore = 2,  //!< more free extents
+  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that were not freed
+  kCommit = 4,        //!< ChangeHeader, key, value, again and again
+};
+
+[[nodiscard]] constexpr std::uint32_t number_of(RecordType type) noexcept {
+  return static_cast<std::uint32_t>(type);
+}
+
+struct SnapshotHeader {
+  std::uint64_t next_page = 0;
+  std::uint64_t roots = 0;         //!< how many page ids follow
+  std::uint64_t free_extents = 0;  //!< in this record and those that follow; each is page_id << 4 | order
+};
+
+struct PagesHeader {
+  std::uint32_t pages = 0;
+  std::uint32_t root = 0;  //!< 1 + the index under which the first page is a root from now on, or 0
+};
+struct PageEntry {
+  PageId page_id = kNoPage;
+  std::uint64_t kind = 0;  //!< PageChange::Kind
+};
+
+struct ChangeHeader {
+  PageId tree = kNoPage;  //!< its root
+  std::uint32_t erased = 0;
+  std::uint32_t key_bytes = 0;
+  std::uint64_t value_bytes = 0;
+};
+
+//! Takes a record's body apart. Throws Error kCorrupt at its end.
+class BodyReader {
+ public:
+  explicit BodyReader(Bytes body) noexcept : _rest(body) {}
+  [[nodiscard]] bool at_end() const noexcept { return _rest.empty(); }
+  [[nodiscard]] Bytes take(std::uint64_t bytes) {
+    if (bytes > _rest.size())
+      throw Error(Errc::kCorrupt, "log: a record is shorter than what it says it holds");
+    const Bytes taken{_rest.data(), static_cast<std::size_t>(bytes)};
+    _rest = _rest.after(taken.size());
+    return taken;
+  }
+  template <typename T>
+  [[nodiscard]] T take_as() {
+    T value;
+    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    return value;
+  }
+
+ private:
+  Bytes _rest;
+};
+
+//! The bytes of a trivially copyable object.
+template <typename T>
+[[nodiscard]] Bytes bytes_of(const T& object) noexcept {
+  return {reinterpret_cast<const std::byte*>(&object), sizeof object};
+}
+template <typename T>
+[[nodiscard]] Bytes bytes_of_all(std::span<const T> objects) noexcept {
+  return {reinterpret_cast<const std::byte*>(objects.data()), objects.size_bytes()};
+}
+
+}  // namespace vmcache

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+//
+// A queue over an io_uring: reads and writes of files and block devices, or NVMe commands. One ring serves all
+// devices of a stripe. A request becomes as many commands as stripes and transfer limits cut it into; it is
+// finished when the last of them is.
+#include <liburing.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+#include <vector>
+
+#include "storage/nvme_command.hpp"
+#include "storage/nvme_status.hpp"
+#include "storage/queues.hpp"
+#include "vmcache/error.hpp"
+
+namespace vmcache {
+namespace {
+
+std::uint64_t clock_ns() noexcept {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
+}
+
+class RingQueue final : public IoQueue {
+ public:
+  RingQueue(const Targets& targets, const RingSettings& settings, unsigned depth, bool one_thread)
+      : _targets(targets), _settings(settings), _depth(depth) {
+    _settings.deferred = _settings.deferred && one_thread;
+    if (const int error = init_ring(_ring, depth, settings, one_thread); error != 0) {
+      throw Error(Status{Errc::kUnsupported, error, kNoPage}, "setting up an io_uring");
+    }
+    // Both may be refused here though a trial worked (limits of the process and of the thread): plain descriptors
+    // do as well.
+    if (_settings.registered_files) {
+      _settings.registered_files = ::io_uring_register_files(&_ring, targets.fds.data(),
+                                                             static_cast<unsigned>(targets.fds.size())) == 0;
+    }
+    if (_settings.registered_ring && one_thread && ::io_uring_register_ring_fd(&_ring) == 1)
+      _registrant = ::gettid();
+    // A command never waits for a free entry, and the completion queue, twice as long, never overflows.
+    _commands.resize(_ring.sq.ring_entries);
+    for (Command& command : _commands) _free.push_back(&command);
+  }
+  ~RingQueue() override {
+    // A registration belongs to the thread that made it and ends with it. Another one must forget it, or it would
+    // undo one of its own.
+    if (_registrant != 0 && _registrant != ::gettid()) _ring.int_flags = 0;
+    ::io_uring_queue_exit(&_ring);
+  }
+  RingQueue(const RingQueue&) = delete;
+  RingQueue& operator=(const RingQueue&) = delete;
+
+  [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
+  [[nodiscard]] unsigned in_flight() const noexcept override { return _in_flight; }
+
+  void submit(std::span<IoRequest* const> requests) override {
+    for (IoRequest* request : requests) {
+      request->done_bytes = 0;
+      request->commands = 0;
+      _backlog.push_back(request);
+    }
+    _in_flight += static_cast<unsigned>(requests.size());
+    feed();
+  }
+
+  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
+    for (Command* command : _retry) prepare(*command);
+    _retry.clear();
+    const unsigned under_way = commands_in_flight();
+    if (under_way > 0) {
+      const bool wait = timeout_ns > 0 && _finished.empty();
+      enter(wait ? std::min(wait_for, under_way) : 0, timeout_ns);
+      collect();
+      feed();
+    }
+    const std::size_t n = std::min(completed.size(), _finished.size());
+    std::copy_n(_finished.begin(), n, completed.begin());
+    _finished.erase(_finished.begin(), _finished.begin() + static_cast<std::ptrdiff_t>(n));
+    _in_flight -= static_cast<unsigned>(n);
+    return n;
+  }
+
+ private:
+  //! One transfer the kernel is asked for; what it did short is asked for again.
+  struct Command {
+    IoRequest* request = nullptr;
+    Piece piece;
+    std::byte* data = nullptr;
+  };
+
+  [[nodiscard]] unsigned commands_in_flight() const noexcept {
+    return static_cast<unsigned>(_commands.size() - _free.size());
+  }
+
+  //! Cuts what waits into commands, as long as there are any.
+  void feed() noexcept {
+    while (!_backlog.empty() && !_free.empty()) {
+      IoRequest& request = *_backlog.front();
+      if (request.error != 0) {  // of an earlier command: the rest is of no use
+        _backlog.pop_front();
+        request.done_bytes = request.bytes;
+        if (request.commands == 0) _finished.push_back(&request);
+        continue;
+      }
+      Command& command = *_free.back();
+      _free.pop_back();
+      command.request = &request;
+      command.data = request.data + request.done_bytes;
+      command.piece =
+          _targets.layout.piece(request.offset + request.done_bytes, request.bytes - request.done_bytes);
+      if (_settings.passthrough) {
+        const std::uint64_t limit = _targets.name_spaces[command.piece.device].max_transfer_bytes;
+        command.piece.bytes = std::min(command.piece.bytes, limit);
+      }
+      request.done_bytes += static_cast<std::uint32_t>(command.piece.bytes);
+      ++request.commands;
+      if (request.done_bytes == request.bytes) _backlog.pop_front();
+      prepare(command);
+    }
+  }
+
+  void prepare(Command& command) noexcept {
+    io_uring_sqe* sqe = ::io_uring_get_sqe(&_ring);
+    while (sqe == nullptr) {  // only while a kernel thread has not taken its entries yet
+      ::io_uring_submit(&_ring);
+      sqe = ::io_uring_get_sqe(&_ring);
+    }
+    const Piece& piece = command.piece;
+    const int fd = _settings.registered_files ? static_cast<int>(piece.device) : _targets.fds[piece.device];
+    const auto bytes = static_cast<std::uint32_t>(piece.bytes);
+    const bool read = command.request->op == IoRequest::Op::kRead;
+    if (_settings.passthrough) {
+      nvme::prepare_transfer(*sqe, fd, _targets.name_spaces[piece.device],
+                             read ? nvme::Opcode::kRead : nvme::Opcode::kWrite, piece.offset, command.data,
+                             bytes);
+    } else if (read) {
+      ::io_uring_prep_read(sqe, fd, command.data, bytes, piece.offset);
+    } else {
+      ::io_uring_prep_write(sqe, fd, command.data, bytes, piece.offset);
+    }
+    if (_settings.registered_files) sqe->flags |= IOSQE_FIXED_FILE;
+    ::io_uring_sqe_set_data(sqe, &command);
+  }
+
+  //! Hands over what was prepared and waits. Signals, a full completion queue and "try again" are no
+  //! failures: the commands stay prepared or in flight, and the next turn comes here again.
+  void enter(unsigned wait_for, std::uint64_t timeout_ns) noexcept {
+    if (_settings.polled) return poll(wait_for, timeout_ns);
+    if (wait_for > 0 && ::io_uring_cq_ready(&_ring) < wait_for) {
+      __kernel_timespec timeout{static_cast<long long>(timeout_ns / 1'000'000'000),
+                                static_cast<long long>(timeout_ns % 1'000'000'000)};
+      io_uring_cqe* cqe = nullptr;
+      (void)::io_uring_submit_and_wait_timeout(&_ring, &cqe, wait_for, &timeout, nullptr);
+    } else if (_settings.deferred) {
+      (void)::io_uring_submit_and_get_events(&_ring);
+    } else if (::io_uring_sq_ready(&_ring) > 0) {
+      (void)::io_uring_submit(&_ring);
+    }
+  }
+
+  //! On a polled ring the kernel's own wait knows no timeout, so the loop is here.
+  void poll(unsigned wait_for, std::uint64_t timeout_ns) noexcept {
+    constexpr unsigned kSpinsBetweenYields = 64;
+    const std::uint64_t start = wait_for > 0 ? clock_ns() : 0;
+    for (unsigned spins = 1;; ++spins) {
+      // With SQ polling the kernel's thread polls, too.
+      if (!_settings.sq_polling) {
+        (void)::io_uring_submit_and_get_events(&_ring);
+      } else if (::io_uring_sq_ready(&_ring) > 0) {
+        (void)::io_uring_submit(&_ring);
+      }
+      if (::io_uring_cq_ready(&_ring) >= wait_for || clock_ns() - start >= timeout_ns) return;
+      if (spins % kSpinsBetweenYields == 0) ::sched_yield();
+    }
+  }
+
+  void collect() noexcept {
+    unsigned seen = 0;
+    unsigned head = 0;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(&_ring, head, cqe) {
+      ++seen;
+      if (cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;  // liburing emulates timeouts before 5.11
+      complete(*static_cast<Command*>(::io_uring_cqe_get_data(cqe)), cqe->res);
+    }
+    ::io_uring_cq_advance(&_ring, seen);
+  }
+
+  void complete(Command& command, int result) noexcept {
+    IoRequest& request = *command.request;
+    if (!account(command, result)) {
+      _retry.push_back(&command);
+      return;
+    }
+    _free.push_back(&command);
+    if (--request.commands == 0 && request.done_bytes == request.bytes) _finished.push_back(&request);
+  }
+
+  //! Books what the kernel says of a command: bytes or 0, an NVMe status, or -errno. False if it, or the rest of
+  //! it, must be asked for again.
+  [[nodiscard]] bool account(Command& command, int result) const noexcept {
+    IoRequest& request = *command.request;
+    if (result == -EINTR || result == -EAGAIN) return false;
+    if (result < 0) {
+      request.error = -result;
+    } else if (_settings.passthrough) {
+      if (result == 0) return true;
+      request.device_status = static_cast<std::uint16_t>(result & nvme::kStatusMask);
+      request.error = nvme::errno_of(request.device_status);
+    } else if (result == 0) {
+      request.error = request.op == IoRequest::Op::kRead ? ENODATA : EIO;  // past the end; no progress
+    } else {
+      command.data += result;
+      command.piece.offset += static_cast<std::uint64_t>(result);
+      command.piece.bytes -= static_cast<std::uint64_t>(result);
+      return command.piece.bytes == 0;
+    }
+    return true;
+  }
+
+  io_uring _ring{};
+  const Targets& _targets;
+  RingSettings _settings;
+  unsigned _depth;
+  unsigned _in_flight = 0;  // requests
+  pid_t _registrant = 0;    // the thread that registered the ring
+  std::vector<Command> _commands;
+  std::vector<Command*> _free;
+  std::vector<Command*> _retry;       // short or interrupted: asked for with the next reap
+  std::deque<IoRequest*> _backlog;    // not, or not wholly, put into commands
+  std::vector<IoRequest*> _finished;  // not reaped
+};
+
+}  // namespace
+
+std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets, const RingSettings& settings, unsigned depth,
+                                         bool one_thread) {
+  return std::make_unique<RingQueue>(targets, settings, depth, one_thread);
+}
+
+}  // namespace vmcache

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// Which of io_uring's features the rings of a storage use: asked for, and had here.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "vmcache/options.hpp"
+
+struct io_uring;
+
+namespace vmcache {
+
+class Log;
+struct Targets;
+
+struct RingSettings {
+  bool passthrough = false;
+  bool registered_files = false;
+  bool registered_ring = false;  //!< where one thread uses the ring
+  bool deferred = false;         //!< where one thread uses the ring
+  bool polled = false;
+  bool sq_polling = false;
+  //! A ring that owns the kernel thread which submits for all others; while sq_polling.
+  std::shared_ptr<io_uring> sq_owner;
+
+  //! The features that are on, for messages.
+  [[nodiscard]] std::string description() const;
+};
+
+//! Sets up `ring` with at least `entries` entries. Returns 0 or an errno.
+[[nodiscard]] int init_ring(io_uring& ring, unsigned entries, const RingSettings& settings,
+                            bool one_thread) noexcept;
+
+//! 0 if this process may use io_uring, else the errno with which it is refused.
+[[nodiscard]] int probe_io_uring() noexcept;
+
+//! Tries the features of `options` with reads of `targets`. `why_not_polled` is empty if all devices have poll
+//! queues. What Switch::kAuto does not get is logged. Throws Error: kUnsupported (passthrough, or what was asked
+//! for by name), kInvalidOption.
+[[nodiscard]] RingSettings choose_ring_settings(const IoUringOptions& options, const Targets& targets,
+                                                const std::string& why_not_polled, const std::string& name,
+                                                Log& log);
+
+}  // namespace vmcache

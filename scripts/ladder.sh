@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What each layer between a database and its SSD costs, in one table: builds, runs `vmbench io` in virtual machines with two
+# NVMe drives (poll queues, md RAID 0, ext4) and on this machine, and writes docs/ladder.md and docs/ladder-*.json.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() {
+  cat <<END
+usage: scripts/ladder.sh [--kernels LIST] [--ios N] [--seconds S] [--dir FOLDER] [--report]
+  --kernels  of the virtual machines, with commas (default 6.12,7.3)
+  --ios      transfers a row where instructions are counted (default 10000)
+  --seconds  a row where time is measured (default 1)
+  --dir      a folder on the disk to be measured on this machine (default build/ladder)
+  --report   only write docs/ladder.md again, from the JSON there is
+END
+}
+fail() { echo "ladder.sh: $*" >&2; exit 2; }
+
+kernels=6.12,7.3 ios=10000 seconds=1 dir=build/ladder report=false
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --kernels | --ios | --seconds | --dir)
+      [ $# -ge 2 ] || fail "$1 needs a value"
+      declare "${1#--}=$2"; shift 2 ;;
+    --report) report=true; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; fail "unknown option '$1'" ;;
+  esac
+done
+
+vmbench=build/release/bench/vmbench
+work=build/ladder
+
+# guest KERNEL KIND TOOL_OPTION... -- VMBENCH_OPTION...: the ladder in a virtual machine, into docs/ladder-KERNEL-KIND.json.
+guest() {
+  local kernel=$1 kind=$2 machine=()
+  shift 2
+  while [ "$1" != -- ]; do machine+=("$1"); shift; done
+  shift
+  local out=$work/$kernel-$kind
+  mkdir -p "$out"
+  echo "=== Linux $kernel in a virtual machine, $kind"
+  tools/vm --kernel "$kernel" --no-module --nvme 512M,poll --nvme 512M,poll --load raid0 --timeout 2400 \
+    "${machine[@]}" -- sh bench/vmbench/io/ladder_guest.sh "$out" "$@"
+  scripts/ladder_report.py merge "docs/ladder-$kernel-$kind.json" "$out/fs.json" "$out/md.json" "$out/disks.json"
+}
+
+if ! $report; then
+  scripts/packages.sh build bench vm
+  mkdir -p "$work" "$dir"
+  cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/configure.log 2>&1 ||
+    { cat build/configure.log >&2; fail "configuring failed"; }
+  cmake --build build/release --target vmbench
+
+  echo "=== this machine"
+  "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --seconds "$seconds" --json docs/ladder-host.json \
+    --tsv "$work/host.tsv"
+  for kernel in ${kernels//,/ }; do
+    guest "$kernel" instructions --icount -- --ios "$ios" --icount-clock
+    guest "$kernel" times --cpus 2 -- --seconds "$seconds" --threads 1,2
+  done
+fi
+scripts/ladder_report.py write docs/ladder.md docs/ladder-*.json
+for kernel in ${kernels//,/ }; do
+  scripts/ladder_report.py tsv "docs/ladder-$kernel-instructions.json" >"$work/$kernel.tsv"
+  gnuplot -e "data='$work/$kernel.tsv'; output='$work/ladder-$kernel'; \
+subtitle='random 4 KiB reads, one thread, Linux $kernel in an emulated machine, instructions of user and kernel'" bench/plots/ladder.gp
+done
+echo "wrote docs/ladder.md and $work/ladder-*.svg, .png"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs the library's test programs inside one virtual machine.
+# usage: tests/guest/run.sh KERNEL [MEMORY [STORAGE]]   all programs on one kind of memory and storage
+#        tests/guest/run.sh KERNEL --devices            errors of NVMe devices, and a few programs on each memory and on
+#                                                       passthrough, over one device and over a stripe of two
+#   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or stock; STORAGE: files (default), nvme or stripe
+set -euo pipefail
+kernel=${1:?usage: run.sh KERNEL [MEMORY [STORAGE]] or run.sh KERNEL --devices}
+memory=${2:-exmap}
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$tree"
+if [ "$memory" = --devices ]; then
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 600 --nvme 512M,poll --nvme 512M \
+    --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
+    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" -- sh tests/guest/devices.sh
+fi
+exec tools/vm --kernel "$kernel" --memory 2G --timeout 900 --nvme 512M --nvme 512M -- \
+  sh tests/guest/all.sh "$memory" "${3:-files}"

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The guest's half of run.sh: runs each program, says how it ended, and counts.
+# usage: guest.sh PROGRAMS SCALE FUZZ_CALLS SEED [TEST...] [--expect-stale]
+set -u
+programs=$1 scale=$2 fuzz_calls=$3 seed=$4
+shift 4
+expect_stale=false
+[[ ${*: -1} == --expect-stale ]] && expect_stale=true && set -- "${@:1:$#-1}"
+
+tests=("$@")
+if ((${#tests[@]} == 0)); then
+  for program in "$programs"/*; do
+    [[ -f $program && -x $program && $program != */fuzz_calls ]] && tests+=("${program##*/}")
+  done
+  tests+=(fuzz_calls)
+fi
+
+passed=0 failed=0 skipped=0
+for name in "${tests[@]}"; do
+  options=(--scale "$scale")
+  case $name in
+    fuzz_calls) options+=(--calls "$fuzz_calls" --seed "$seed") ;;
+    pinned_direct_io | kill_in_flight | published_client) options+=(--device /dev/vm/data0) ;;
+    device_error) options+=(--device /dev/vm/data1 --bad-page 100) ;;
+    stale_tlb) $expect_stale && options+=(--expect stale) ;;
+  esac
+  echo "exmap test: $name" >/dev/kmsg
+  start=${EPOCHREALTIME/./}
+  limit_s=600
+  [[ $name == fuzz_calls ]] && limit_s=1400
+  output=$(timeout --kill-after=10 "$limit_s" "$programs/$name" "${options[@]}" 2>&1)
+  status=$?
+  printf -v seconds '%d.%d' $(((${EPOCHREALTIME/./} - start) / 1000000)) $(((${EPOCHREALTIME/./} - start) / 100000 % 10))
+  case $status in
+    0) passed=$((passed + 1)); echo "ok    $name ($seconds s)" ;;
+    4) skipped=$((skipped + 1)); echo "skip  $name: ${output##*SKIP: }" ;;
+    *) failed=$((failed + 1)); echo "FAIL  $name: exit status $status ($seconds s)" ;;
+  esac
+  [[ $status == 0 || $status == 4 ]] && output=$(grep '^#' <<<"$output")
+  [[ -n $output ]] && sed 's/^/      /' <<<"$output"
+done
+echo "$passed passed, $failed failed, $skipped skipped on $(uname -r)"
+((failed == 0 && passed > 0))

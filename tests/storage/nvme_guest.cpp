@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+//
+// NVMe passthrough on the drives of tests/guest/devices.sh: what it says of itself, and what becomes of errors.
+//   data0  with poll queues
+//   data1  is pulled
+//   data2  fails: reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
+//   data3  fails every flush
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "file_descriptor.hpp"
+#include "storage/aligned_buffer.hpp"
+#include "support/options.hpp"
+#include "vmcache/buffer_pool.hpp"
+#include "vmcache/worker.hpp"
+
+namespace vmcache {
+namespace {
+
+constexpr const char* kGood = "/dev/vm/data0-char";
+constexpr const char* kPulled = "/dev/vm/data1-char";
+constexpr const char* kFailing = "/dev/vm/data2-char";
+constexpr const char* kUnflushable = "/dev/vm/data3-char";
+constexpr PageId kUnreadable = 1000, kUnwritable = 1001, kFull = 1002;
+constexpr unsigned kHangSeconds = 300;  // then a signal ends the program, which is a failure
+
+PoolOptions pool_on(const std::string& path) {
+  PoolOptions options;
+  options.path = path;
+  options.pool_bytes = 64 * kPageSize;
+  options.capacity_bytes = 65536 * kPageSize;
+  options.memory = test::default_memory;
+  options.allow_unclean = true;
+  return options;
+}
+
+void wipe(const std::string& path) {
+  test::default_devices = {path};
+  test::wipe_devices();
+  test::default_devices.clear();
+}
+
+Error error_of_open(const PoolOptions& options) {
+  try {
+    const BufferPool pool(options);
+  } catch (const Error& error) {
+    return error;
+  }
+  return Error(Status{});
+}
+
+std::uint64_t number_of(PageId page_id) {
+  return page_id * 31;
+}
+
+//! Fills pages up to kFull + 100; those that fail to be written stay where they are.
+void fill(BufferPool& pool) {
+  for (PageId id = 0; id < kFull + 100;) {
+    const ExclusiveGuard guard = pool.allocate();
+    id = guard.page_id();
+    *guard.as<std::uint64_t>() = number_of(id);
+  }
+}
+
+TEST(NvmeGuest, SaysThatItIsPassthroughAndPolled) {
+  wipe(kGood);
+  PoolOptions options = pool_on(kGood);
+  options.io_uring.polled = Switch::kOn;
+  BufferPool pool(options);
+  for (const char* said : {"NVMe passthrough", "512-byte blocks", "volatile write cache",
+                           "polled completions", "registered files", "deferred task run"})
+    EXPECT_NE(pool.description().find(said), std::string::npos) << said << ": " << pool.description();
+  fill(pool);
+  for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+  pool.close();
+}
+
+TEST(NvmeGuest, WorksUnpolledAndWithSqPolling) {
+  for (const bool sq_polling : {false, true}) {
+    wipe(kGood);
+    PoolOptions options = pool_on(kGood);
+    options.io_uring.polled = sq_polling ? Switch::kOn : Switch::kOff;
+    options.io_uring.sq_polling = sq_polling ? Switch::kOn : Switch::kOff;
+    BufferPool pool(options);
+    EXPECT_EQ(pool.description().find("SQ polling") != std::string::npos, sq_polling);
+    fill(pool);
+    for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+    pool.close();
+  }
+}
+
+TEST(NvmeGuest, LargeExtentsAreSplitAtTheTransferLimit) {
+  wipe(kGood);
+  PoolOptions options = pool_on(kGood);
+  options.pool_bytes = 600 * kPageSize;
+  BufferPool pool(options);
+  std::vector<PageId> ids;
+  for (int i = 0; i < 6; ++i) {
+    const ExclusiveGuard guard = pool.allocate(kMaxOrder);
+    ids.push_back(guard.page_id());
+    for (std::size_t page = 0; page < 256; ++page)
+      guard.as<std::uint64_t>()[page * kPageSize / 8] = number_of(guard.page_id() + page);
+  }
+  for (const PageId id : ids) {
+    const SharedGuard guard = pool.fix_shared(id, kMaxOrder);
+    for (std::size_t page = 0; page < 256; ++page)
+      ASSERT_EQ(guard.as<std::uint64_t>()[page * kPageSize / 8], number_of(id + page));
+  }
+  EXPECT_GT(pool.stats().reads, 0u);
+}
+
+//! The first word of each page as the device has it, past the library.
+std::uint64_t raw_word(const char* block_device, PageId page_id) {
+  const AlignedBuffer page(kPageSize);
+  const FileDescriptor fd(::open(block_device, O_RDONLY | O_DIRECT | O_CLOEXEC));
+  EXPECT_EQ(::pread(fd.get(), page.bytes().data(), kPageSize, static_cast<off_t>(page_id * kPageSize)),
+            static_cast<ssize_t>(kPageSize));
+  std::uint64_t word = 0;
+  std::memcpy(&word, page.bytes().data(), sizeof word);
+  return word;
+}
+
+TEST(NvmeGuest, FreedPagesAreGivenBackToTheDeviceAndOthersAreNot) {
+  for (const char* path : {kGood, "/dev/vm/data0"}) {
+    wipe(kGood);
+    BufferPool pool(pool_on(path));
+    for (PageId id = 1; id <= 300; ++id) *pool.allocate().as<std::uint64_t>() = number_of(id);
+    pool.checkpoint();
+    for (PageId id = 100; id < 200; ++id) pool.free(pool.fix_exclusive(id));
+    const PageId reused = pool.allocate().page_id();
+    *pool.fix_exclusive(reused).as<std::uint64_t>() = number_of(reused);
+    pool.checkpoint();
+    for (PageId id = 1; id <= 300; ++id) {
+      const bool gone = id >= 100 && id < 200 && id != reused;
+      ASSERT_EQ(raw_word("/dev/vm/data0", id), gone ? 0 : number_of(id)) << path << ", page " << id;
+    }
+    pool.close();
+  }
+}
+
+TEST(NvmeGuest, AFailedTransferIsATypedErrorAndTheOthersGoOn) {
+  wipe(kFailing);
+  BufferPool pool(pool_on(kFailing));
+  fill(pool);
+  try {
+    pool.checkpoint();
+    ADD_FAILURE() << "two pages cannot be written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::kIo);
+    EXPECT_EQ(error.os_error(), EIO);
+    EXPECT_TRUE(error.page_id() == kUnwritable || error.page_id() == kFull) << error.what();
+    EXPECT_EQ(error.status().device_status, 0x280);
+    EXPECT_NE(std::string(error.what()).find("media error: write fault"), std::string::npos) << error.what();
+  }
+  // They stay in memory, and dirty: with what was written to them, while all others come and go.
+  for (PageId id = 1; id < kFull + 100; ++id) {
+    if (id == kUnreadable) continue;
+    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+  }
+  for (int i = 0; i < 2; ++i) {
+    try {
+      (void)pool.fix_shared(kUnreadable);
+      ADD_FAILURE() << "the page cannot be read";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kIo);
+      EXPECT_EQ(error.page_id(), kUnreadable);
+      EXPECT_EQ(error.status().device_status, 0x281);
+      EXPECT_NE(std::string(error.what()).find("media error: unrecovered read error"), std::string::npos);
+    }
+  }
+  EXPECT_GT(pool.stats().write_errors, 1u);
+  EXPECT_EQ(pool.stats().read_errors, 2u);
+  EXPECT_THROW(pool.close(), Error);
+}
+
+TEST(NvmeGuest, TheBlockDeviceFailsInTheSameWay) {
+  wipe(kFailing);
+  BufferPool pool(pool_on("/dev/vm/data2"));
+  EXPECT_NE(pool.description().find("block device"), std::string::npos);
+  fill(pool);
+  EXPECT_THROW(pool.checkpoint(), Error);
+  for (PageId id = 1; id < kFull + 100; ++id) {
+    if (id == kUnreadable) continue;
+    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+  }
+  try {
+    (void)pool.fix_shared(kUnreadable);
+    ADD_FAILURE() << "the page cannot be read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::kIo);
+    EXPECT_EQ(error.page_id(), kUnreadable);
+  }
+}
+
+TEST(NvmeGuest, AFlushThatFailsIsAnErrorOnEveryPath) {
+  for (const char* path : {kUnflushable, "/dev/vm/data3"}) {
+    const Error error = error_of_open(pool_on(path));
+    EXPECT_EQ(error.code(), Errc::kIo) << error.what();
+    // ENODATA: what the block layer makes of a media error.
+    EXPECT_TRUE(error.os_error() == EIO || error.os_error() == ENODATA) << error.what();
+    const bool explained =
+        std::string(error.what()).find("NVMe: media error: write fault") != std::string::npos;
+    EXPECT_EQ(explained, path == kUnflushable) << error.what();
+  }
+}
+
+TEST(NvmeGuest, RefusesWhatIsNoNamespaceOrNotPermitted) {
+  PoolOptions options = pool_on("/dev/vm/data0");
+  options.storage = StorageKind::kNvmePassthrough;
+  EXPECT_EQ(error_of_open(options).code(), Errc::kInvalidOption);
+  options.path = "/dev/nvme0";
+  EXPECT_EQ(error_of_open(options).code(), Errc::kUnsupported);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::setuid(65534) != 0) std::_Exit(2);
+    options.path = kGood;
+    const Error error = error_of_open(options);
+    std::_Exit(error.code() == Errc::kUnsupported && error.os_error() == EACCES ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+//! The last one: the drive does not come back.
+TEST(NvmeGuest, APulledDeviceIsAnErrorAndNoHang) {
+  ::alarm(kHangSeconds);
+  wipe(kPulled);
+  // Its controller: nvmeX of /dev/nvmeXn1.
+  std::string name = std::filesystem::read_symlink("/dev/vm/data1").filename();
+  name.resize(name.rfind('n'));
+  PoolOptions options = pool_on(kPulled);
+  options.frame_wait = std::chrono::milliseconds(500);
+  {
+    BufferPool pool(options);
+    fill(pool);
+    std::atomic<unsigned> failures{0};
+    std::atomic<bool> pulled{false};
+    std::vector<std::thread> threads;
+    for (unsigned t = 0; t < 2; ++t) {
+      threads.emplace_back([&, t] {
+        for (PageId id = 1 + t; !pulled || failures < 20; id = 1 + (id + 7) % kFull) {
+          try {
+            const ExclusiveGuard guard = pool.fix_exclusive(id);
+            EXPECT_EQ(*guard.as<std::uint64_t>(), number_of(id));
+            *guard.as<std::uint64_t>() = number_of(id);
+          } catch (const Error& error) {
+            EXPECT_TRUE(error.code() == Errc::kIo || error.code() == Errc::kPoolExhausted) << error.what();
+            EXPECT_EQ(error.page_id(), id);
+            ++failures;
+          }
+        }
+      });
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    std::ofstream("/sys/class/nvme/" + name + "/device/remove") << "1\n";
+    pulled = true;
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_THROW(pool.close(), Error);
+  }
+  EXPECT_EQ(error_of_open(options).code(), Errc::kInvalidOption) << "not a file of that name";
+}
+
+}  // namespace
+}  // namespace vmcache

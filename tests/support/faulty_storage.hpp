@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "log.hpp"
+#include "storage/open.hpp"
+#include "vmcache/options.hpp"
+#include "vmcache/storage.hpp"
+
+namespace vmcache::test {
+
+//! Which transfers fail. Shared by the test and the storage; may be changed while the pool runs.
+struct FaultPlan {
+  enum class Kind : std::uint8_t { kRead, kWrite, kFlush, kResize };
+
+  //! The operation counted as number `fail_at` (0-based, over the kinds armed) fails with `error`; so do the next
+  //! `times - 1`.
+  std::atomic<std::uint64_t> fail_at{~std::uint64_t{0}};
+  std::atomic<std::uint64_t> times{1};
+  std::atomic<int> error{EIO};
+  std::atomic<bool> reads{false}, writes{false}, flushes{false}, resizes{false};
+  std::atomic<std::uint64_t> seen{0};
+  std::atomic<std::uint64_t> failed{0};
+
+  int next(Kind kind) {
+    const bool armed = kind == Kind::kRead    ? reads.load()
+                       : kind == Kind::kWrite ? writes.load()
+                       : kind == Kind::kFlush ? flushes.load()
+                                              : resizes.load();
+    if (!armed) return 0;
+    const std::uint64_t number = seen.fetch_add(1);
+    if (number < fail_at || number - fail_at >= times) return 0;
+    failed.fetch_add(1);
+    return error;
+  }
+};
+
+//! Passes transfers on, and fails those the plan names before they reach the device.
+class FaultyQueue final : public IoQueue {
+ public:
+  FaultyQueue(std::unique_ptr<IoQueue> inner, FaultPlan& plan) : _inner(std::move(inner)), _plan(plan) {}
+  [[nodiscard]] unsigned depth() const noexcept override { return _inner->depth(); }
+  [[nodiscard]] unsigned in_flight() const noexcept override {
+    return _inner->in_flight() + static_cast<unsigned>(_failed.size());
+  }
+  void submit(std::span<IoRequest* const> requests) override {
+    for (IoRequest* request : requests) {
+      const bool read = request->op == IoRequest::Op::kRead;
+      request->error = _plan.next(read ? FaultPlan::Kind::kRead : FaultPlan::Kind::kWrite);
+      if (request->error != 0) {
+        _failed.push_back(request);
+      } else {
+        _inner->submit({&request, 1});
+      }
+    }
+  }
+  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
+    std::size_t n = 0;
+    while (n < completed.size() && !_failed.empty()) {
+      completed[n++] = _failed.back();
+      _failed.pop_back();
+    }
+    return n + _inner->reap(completed.subspan(n), n > 0 ? 0 : wait_for, n > 0 ? 0 : timeout_ns);
+  }
+
+ private:
+  std::unique_ptr<IoQueue> _inner;
+  FaultPlan& _plan;
+  std::vector<IoRequest*> _failed;
+};
+
+class FaultyStorage final : public Storage {
+ public:
+  FaultyStorage(std::unique_ptr<Storage> inner, FaultPlan& plan) : _inner(std::move(inner)), _plan(plan) {}
+  [[nodiscard]] std::uint64_t size_bytes() const override { return _inner->size_bytes(); }
+  [[nodiscard]] bool can_grow() const noexcept override { return _inner->can_grow(); }
+  [[nodiscard]] bool blank() override { return _inner->blank(); }
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
+    return std::make_unique<FaultyQueue>(_inner->make_queue(depth, one_thread), _plan);
+  }
+  [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
+    if (const int error = _plan.next(FaultPlan::Kind::kRead); error != 0) return error;
+    return _inner->read(offset, bytes);
+  }
+  [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    if (const int error = _plan.next(FaultPlan::Kind::kWrite); error != 0) return error;
+    return _inner->write(offset, bytes);
+  }
+  [[nodiscard]] int flush() override {
+    if (const int error = _plan.next(FaultPlan::Kind::kFlush); error != 0) return error;
+    return _inner->flush();
+  }
+  [[nodiscard]] int resize(std::uint64_t bytes) override {
+    if (const int error = _plan.next(FaultPlan::Kind::kResize); error != 0) return error;
+    return _inner->resize(bytes);
+  }
+  [[nodiscard]] std::string description() const override { return "faulty " + _inner->description(); }
+
+ private:
+  std::unique_ptr<Storage> _inner;
+  FaultPlan& _plan;
+};
+
+//! Makes pools opened with `options` use the file through a FaultyStorage. `plan` must outlive the pool.
+inline void inject_faults(PoolOptions& options, FaultPlan& plan) {
+  PoolOptions plain = options;
+  options.make_storage = [plain, &plan]() -> std::unique_ptr<Storage> {
+    Log silent({});
+    return std::make_unique<FaultyStorage>(open_storage(plain, silent), plan);
+  };
+}
+
+}  // namespace vmcache::test
