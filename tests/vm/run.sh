@@ -114,17 +114,20 @@ test_shell_is_interactive() {
 }
 
 test_instruction_counts_repeat() {
-  # With --icount the clock counts instructions, so the shortest of many equal loops takes as long in every run.
+  # With --icount the clock counts instructions, so the shortest of many equal loops takes as long in every run:
+  # but for what the process's own random layout costs, which is some instructions in 20,000.
   local loop='import time
 def once():
     start = time.perf_counter_ns()
     for _ in range(200): pass
     return time.perf_counter_ns() - start
-print(min(once() for _ in range(2000)))' first
+print(min(once() for _ in range(2000)))' first second
   guest 0 --no-module --icount -- /usr/bin/python3 -c "$loop"
   first=$(cat "$work/out")
   guest 0 --no-module --icount -- /usr/bin/python3 -c "$loop"
-  out_is "$first"
+  second=$(cat "$work/out")
+  [ "$first" -gt 0 ] && [ $(((first - second) * 200)) -le "$first" ] && [ $(((second - first) * 200)) -le "$first" ] ||
+    complain "counted $first, then $second; wanted the same to 1/200"
 }
 
 test_nvme_drives_by_serial_number() {
