@@ -170,7 +170,7 @@ void Node::compact() noexcept {
 void Node::update_hints() noexcept {
   NodeHeader& node = header();
   if (node.count <= kHints) return;
-  const unsigned distance = node.count / (kHints + 1);
+  const unsigned distance = node.count / unsigned(kHints + 1);
   for (unsigned i = 0; i < kHints; ++i) node.hints[i] = slot((i + 1) * distance).head;
 }
 

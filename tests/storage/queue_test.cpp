@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct Setup {
   unsigned devices;
   std::uint64_t stripe_bytes;
   StorageKind kind;
+
+  friend void PrintTo(const Setup& setup, std::ostream* out) { *out << setup.name; }
 };
 
 class Queue : public testing::TestWithParam<Setup> {
