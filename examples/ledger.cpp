@@ -48,7 +48,7 @@ std::string value_of(std::int64_t number) {
 vmcache::DatabaseOptions options_for(const char* file) {
   vmcache::DatabaseOptions options;
   options.pool.path = file;
-  options.pool.pool_bytes = std::uint64_t{1} << 20;  // less than the accounts take: pages come and go
+  options.pool.pool_bytes = std::uint64_t{1} << 18;  // less than the accounts take: pages come and go
   options.pool.capacity_bytes = std::uint64_t{1} << 30;
   options.log.path = std::string(file) + ".log";
   options.log.capacity_bytes = std::uint64_t{8} << 20;

@@ -81,6 +81,7 @@ done
 for kernel in 6.12 7.3; do
   step "library on NVMe on $kernel" tests/guest/run.sh "$kernel" --devices
 done
+step "power cuts" tests/crash/power.sh 6.12 3
 if ! $quick; then
   step "module on debug" tests/kmod/run.sh debug
 fi

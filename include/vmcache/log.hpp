@@ -27,7 +27,7 @@ struct RecordHeader;
 
 //! How to open a log.
 struct LogOptions {
-  //! A file (made if missing) or a block device, not the database's.
+  //! A file (made if missing), a block device or an NVMe namespace's character device, not the database's.
   std::filesystem::path path;
   //! Used instead of `path` if set; called once at open.
   std::function<std::unique_ptr<Storage>()> make_storage;

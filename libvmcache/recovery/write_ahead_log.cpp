@@ -49,7 +49,9 @@ std::unique_ptr<Storage> open_log_storage(const LogOptions& options) {
   PoolOptions file;
   file.path = options.path;
   file.direct_io = options.direct_io;
-  file.storage = StorageKind::kPread;  // its own thread has nothing else to do than to wait
+  // Its own thread has nothing else to do than to wait; NVMe passthrough has blocking calls of its own.
+  std::error_code ignored;
+  if (!std::filesystem::is_character_file(options.path, ignored)) file.storage = StorageKind::kPread;
   Log silent({});
   return open_storage(file, silent);
 }

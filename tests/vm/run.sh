@@ -153,6 +153,40 @@ test_nvme_errors_are_injected() {
   out_is $'first\nerror'
 }
 
+test_power_cut_leaves_what_was_flushed() {
+  local image=$scratch/drive seed outcomes
+  rm -f "$image"
+  guest 122 --no-module --nvme "1M,image=$image,volatile" --cut-power 0.5 -- sh -c '
+    echo kept | dd of=/dev/vm/data0 bs=512 conv=sync,fsync oflag=direct status=none
+    echo lost | dd of=/dev/vm/data0 bs=512 seek=1 conv=sync oflag=direct status=none
+    head -c 516 /dev/vm/data0 | tail -c 4; exec sleep 100'
+  out_is lost
+  [ "$(head -c 4 "$image")" = kept ] || complain "what was flushed is gone"
+  cmp -s -i 512:0 -n 512 "$image" /dev/zero || complain "what was not flushed is there"
+  outcomes=$(for seed in $(seq 30); do
+    tools/vm.d/volatile_drive.py lose "$image" "$seed" >"$work/lost"
+    head -c 4 "$image"
+    tail -c +513 "$image" | head -c 4 | tr '\0' '-'
+    echo
+  done | sort -u | paste -sd' ')
+  [ "$outcomes" = 'kept---- keptlost' ] || complain "30 endings of the cut: '$outcomes'"
+  # A flush that does nothing; and a command that ends before the cut.
+  rm "$image"
+  guest 0 --no-module --nvme "1M,image=$image,ignore-flush" --cut-power 500 -- sh -c '
+    echo lost | dd of=/dev/vm/data0 bs=512 conv=sync,fsync oflag=direct status=none; echo written'
+  cmp -s -n 512 "$image" /dev/zero || complain "a flush that was to be ignored was not"
+}
+
+test_drive_is_pulled_on_request() {
+  guest 0 --no-module --nvme 64M --nvme 64M,hotplug -- sh -c '
+    echo "pull data0" >/dev/vm/host; echo nonsense >/dev/vm/host
+    echo "pull data1" >/dev/vm/host
+    for i in $(seq 300); do [ -e /dev/vm/data1 ] || break; sleep 0.1; done
+    ls -L /dev/vm 2>/dev/null | paste -sd" "; [ -b /dev/vm/data0 ] && ! [ -e /dev/vm/data1 ]'
+  err_has 'drive data0 cannot be pulled'
+  err_has "the guest asked for 'nonsense'"
+}
+
 test_panic_fails_the_run() {
   guest 123 --no-module -- sh -c 'echo c >/proc/sysrq-trigger'
   err_has 'sysrq'
@@ -278,6 +312,13 @@ test_bad_options_are_explained() {
   err_has "'pull' is not an option of a drive"
   guest 2 --nvme 1000 -- true
   err_has '4096'
+  guest 2 --nvme 64M,volatile -- true
+  err_has 'needs image=FILE'
+  echo short >"$scratch/short"
+  guest 125 --no-module --nvme "64M,image=$scratch/short" -- true
+  err_has "short has 6 bytes"
+  guest 2 --cut-power 0 -- true
+  err_has "'0' is not a time"
   guest 2 --nvme 64M,errors=/no/such/file -- true
   err_has '/no/such/file'
   guest 2 --timeout -1 -- true

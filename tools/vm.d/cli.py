@@ -12,6 +12,8 @@ import sys
 import tempfile
 
 import accelerator
+import control
+import drives
 import initrd
 import kernel_log
 import kernels
@@ -24,20 +26,20 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 STATUS_USAGE = 2
 
 DESCRIPTION = """Runs COMMAND inside a virtual machine that has this tree, its build folder and exmap.ko.
-The exit status is COMMAND's; 123: the guest's kernel reported a bug; 124: the time limit; 125: the machine could not be
-set up; 130: ended by Ctrl-C."""
+The exit status is COMMAND's; 122: the power was cut; 123: the guest's kernel reported a bug; 124: the time limit;
+125: the machine could not be set up; 130: ended by Ctrl-C."""
 
 
 def _size(text):
     try:
-        return machine.parse_size(text)
+        return drives.parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _drive(text):
     try:
-        return machine.parse_drive(text)
+        return drives.parse_drive(text)
     except (ValueError, VmError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -63,10 +65,12 @@ def _add_machine_options(parser):
     group.add_argument("--kernel", choices=kernels.NAMES, default="6.1", help="the kernel to boot (6.1)")
     group.add_argument("--cpus", type=_count, metavar="N", help="processors (2; 1 with --icount)")
     group.add_argument("--memory", type=_size, metavar="SIZE", help="memory (2G; 4G for the debug kernel)")
-    group.add_argument("--nvme", type=_drive, action="append", default=[], metavar="SIZE[,poll][,errors=FILE]",
+    group.add_argument("--nvme", type=_drive, action="append", default=[], metavar="SIZE[,OPTION]...",
                        help="an empty NVMe drive; may be repeated. Their serial numbers are data0, data1, ...; in the "
-                       "guest /dev/vm/dataN is the block device, /dev/vm/dataN-char the character device. poll: with "
-                       "poll queues. errors: a blkdebug file of QEMU")
+                       "guest /dev/vm/dataN is the block device, /dev/vm/dataN-char the character device. Options: "
+                       "poll: with poll queues. hotplug: COMMAND can have it pulled. errors=FILE: a blkdebug file of "
+                       "QEMU. image=FILE: its content, which stays. volatile: FILE gets what was flushed, and "
+                       "FILE.unflushed the rest. ignore-flush: volatile, and nothing is ever flushed")
     group.add_argument("--tmp", type=_size, default=0, metavar="SIZE",
                        help="/tmp is an ext4 file system of that size on an NVMe drive, for direct I/O (else a tmpfs)")
     group.add_argument("--icount", action="store_true",
@@ -82,6 +86,8 @@ def _add_machine_options(parser):
 def _add_run_options(parser):
     group = parser.add_argument_group("the run")
     group.add_argument("--timeout", type=_seconds, default=600, metavar="S", help="time limit in seconds (600)")
+    group.add_argument("--cut-power", type=_seconds, metavar="S",
+                       help="kill the machine S seconds after COMMAND's first output; the exit status is then 122")
     group.add_argument("--no-module", action="store_true", help="do without exmap.ko")
     group.add_argument("--module-options", default="", metavar="TEXT", help="parameters for exmap.ko")
     group.add_argument("--test-module", type=pathlib.Path, action="append", default=[], metavar="FOLDER",
@@ -187,6 +193,8 @@ def _settings(options, command, module, shares):
                  for number, drive in enumerate(options.nvme)]
     if options.tmp:
         settings.append(("drive", "tmp"))
+    if any(drive.hotplug for drive in options.nvme):
+        settings.append(("control", 1))
     if module:
         settings += [("module", module), ("module_options", options.module_options)]
     if options.shell:
@@ -225,8 +233,13 @@ def _run(options, command):
         guest = _machine(options, cache, kernel, shares)
         initial.write_bytes(initrd.build(cache, kernel, settings, options.load, guest.kernel_arguments()))
         log = kernel_log.KernelLog(log_file)
-        arguments = guest.command(folder, initial, folder / "port")
-        run = session.Session(arguments, folder / "port", log, options.timeout, options.shell)
+        asked = None
+        if any(drive.hotplug for drive in options.nvme):
+            asked = stack.enter_context(contextlib.closing(control.Control(folder)))
+        stack.enter_context(drives.volatile_drives_served(folder, guest.named_drives()))
+        arguments = guest.command(folder, initial, folder / "port", asked)
+        limits = session.Limits(options.timeout, options.cut_power)
+        run = session.Session(arguments, folder / "port", log, limits, options.shell, asked)
         return session.explain(run.run(), log, options.timeout)
 
 

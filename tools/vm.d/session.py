@@ -24,10 +24,18 @@ _QUIT_SECONDS = 5
 _GRACE_SECONDS = 10
 _DUMP_SECONDS = 3
 
+STATUS_POWER_CUT = 122
 STATUS_TIME_LIMIT = 124
 STATUS_TOOL = 125
 STATUS_KERNEL = 123
 STATUS_INTERRUPT = 130
+
+
+@dataclasses.dataclass
+class Limits:
+    """When a run is ended from outside, in seconds."""
+    timeout: float
+    cut_power: float | None = None  # after the command's first output
 
 
 @dataclasses.dataclass
@@ -38,6 +46,7 @@ class Outcome:
     failure: str = ""             # why the guest could not be set up
     findings: str = ""            # what init found wrong after the command
     timed_out: bool = False
+    power_cut: bool = False
     interrupted: int = 0          # the signal that ended the run, if one did
     output_gone: bool = False     # whoever read our output has closed it
     machine_errors: str = ""      # what QEMU itself complained of
@@ -46,11 +55,14 @@ class Outcome:
 class Session:
     """Runs one machine to its end."""
 
-    def __init__(self, command, port_path, log, timeout_seconds, terminal):
+    def __init__(self, command, port_path, log, limits, terminal, control=None):
         self._command = command
         self._log = log
         self._terminal = terminal
-        self._deadline = time.monotonic() + timeout_seconds
+        self._control = control
+        self._deadline = time.monotonic() + limits.timeout
+        self._cut_power = limits.cut_power
+        self._power_ends = None  # when the power is to be cut, once that is known
         self._outcome = Outcome()
         self._selector = selectors.PollSelector()
         self._listener = socket.socket(socket.AF_UNIX)
@@ -100,6 +112,8 @@ class Session:
             raise VmError(f"{self._command[0]} is missing (scripts/packages.sh vm)") from error
         self._selector.register(self._listener, selectors.EVENT_READ, self._on_connect)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
+        if self._control:
+            self._control.watch(self._selector)
         # All its pipes may be closed a moment before it can be waited for.
         self._process_fd = os.pidfd_open(self._process.pid)
         self._selector.register(self._process_fd, selectors.EVENT_READ, lambda: False)
@@ -115,7 +129,11 @@ class Session:
             self._outcome.timed_out = True
             self._deadline = now + _DUMP_SECONDS
             self._send(b"d")
-        deadline = min(self._deadline, self._grace_deadline or self._deadline)
+        if self._power_ends and now >= self._power_ends:
+            self._outcome.power_cut = True
+            self._process.kill()
+            return False
+        deadline = min(filter(None, (self._deadline, self._grace_deadline, self._power_ends)))
         if now >= deadline:
             return False
         self._watch_stdin()
@@ -256,6 +274,8 @@ class Session:
     def _take_frame(self, kind, payload):
         outcome = self._outcome
         if kind == b"o":
+            if self._cut_power and not self._power_ends:
+                self._power_ends = time.monotonic() + self._cut_power
             return self._write(1, payload)
         if kind == b"e":
             return self._write(2, payload)
@@ -312,6 +332,9 @@ def explain(outcome, log, timeout_seconds):
         return STATUS_KERNEL
     if outcome.status is not None:
         return outcome.status
+    if outcome.power_cut:
+        say("the power was cut")
+        return STATUS_POWER_CUT
     if outcome.interrupted:
         say(f"ended by {signal.Signals(outcome.interrupted).name}")
         return 128 + outcome.interrupted

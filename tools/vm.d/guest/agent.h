@@ -25,12 +25,15 @@ struct run_config {
 	const char *cwd;
 	const char *module;         /* path of exmap.ko, or NULL */
 	const char *module_options;
+	bool control;               /* there is a port for requests to the machine */
 	bool terminal;
 	bool leak_check;
 };
 
 /* port.c: the frames. Each ends the machine if the host is gone. */
 void port_open(void);
+/* Finds the port that QEMU calls @name, and writes the path of its device into @path. False while it is not there. */
+bool port_find(const char *name, char *path, size_t size);
 int port_fd(void);
 void port_send(enum frame_type type, const void *data, size_t bytes);
 /* Reads one whole frame; returns its type. The payload is NUL-terminated for convenience. */

@@ -80,24 +80,46 @@ static void read_all(uint8_t *data, size_t bytes)
 	}
 }
 
+// A port has its name some time after its device.
+static bool port_has_name(const char *entry, const char *name)
+{
+	char path[300], line[100];
+
+	snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name", entry);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (got < 0)
+		return false;
+	line[got] = 0;
+	line[strcspn(line, "\n")] = 0;
+	return strcmp(line, name) == 0;
+}
+
+bool port_find(const char *name, char *path, size_t size)
+{
+	DIR *directory = opendir("/sys/class/virtio-ports");
+	struct dirent *entry = NULL;
+
+	while (directory && (entry = readdir(directory)) && !port_has_name(entry->d_name, name))
+		;
+	if (entry)
+		snprintf(path, size, "/dev/%s", entry->d_name);
+	if (directory)
+		closedir(directory);
+	return entry != NULL;
+}
+
 void port_open(void)
 {
 	const struct timespec pause_time = { .tv_nsec = 10 * 1000 * 1000 };
+	char path[300];
 
 	// The driver announces the port some time after the device was found.
 	for (int attempt = 0; attempt < PROBE_ATTEMPTS && port < 0; attempt++) {
-		DIR *directory = opendir("/sys/class/virtio-ports");
-		struct dirent *entry = NULL;
-
-		while (directory && (entry = readdir(directory)) && entry->d_name[0] == '.')
-			;
-		if (entry) {
-			char path[300];
-			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+		if (port_find("exmap-vm", path, sizeof(path)))
 			port = open(path, O_RDWR | O_CLOEXEC);
-		}
-		if (directory)
-			closedir(directory);
 		if (port < 0)
 			nanosleep(&pause_time, NULL);
 	}

@@ -117,6 +117,8 @@ void setup_config(struct run_config *config)
 			config->module = value;
 		else if (KEY_IS("module_options"))
 			config->module_options = value;
+		else if (KEY_IS("control"))
+			config->control = true;
 		else if (KEY_IS("terminal"))
 			config->terminal = true;
 		else if (KEY_IS("leak_check"))
@@ -273,12 +275,28 @@ static bool link_drive(const char *serial, bool polled)
 	return false;
 }
 
+enum { DEVICE_ATTEMPTS = 1500 };
+static const struct timespec device_pause = { .tv_nsec = 20 * 1000 * 1000 };
+
+// /dev/vm/host takes the command's requests to the machine (control.py).
+static void link_control(void)
+{
+	char path[300];
+	int attempt = 0;
+
+	while (!port_find("exmap-vm.host", path, sizeof(path))) {
+		if (++attempt == DEVICE_ATTEMPTS)
+			fail("the port for requests did not appear");
+		nanosleep(&device_pause, NULL);
+	}
+	symlink(path, "/dev/vm/host");
+}
+
 void setup_drives(const struct run_config *config)
 {
-	const struct timespec pause_time = { .tv_nsec = 20 * 1000 * 1000 };
-	enum { ATTEMPTS = 1500 };
-
 	mkdir("/dev/vm", 0755);
+	if (config->control)
+		link_control();
 	for (size_t i = 0; i < config->drives.count; i++) {
 		char *serial = config->drives.items[i];
 		char *option = strchr(serial, ',');
@@ -287,9 +305,9 @@ void setup_drives(const struct run_config *config)
 		if (option)
 			*option++ = 0;
 		while (!link_drive(serial, option && strcmp(option, "poll") == 0)) {
-			if (++attempt == ATTEMPTS)
+			if (++attempt == DEVICE_ATTEMPTS)
 				fail("drive %s did not appear", serial);
-			nanosleep(&pause_time, NULL);
+			nanosleep(&device_pause, NULL);
 		}
 	}
 }
