@@ -18,6 +18,9 @@ enum {
 	RUN_NEEDS_FRAME,
 };
 
+/* No frame's number, and not EXMAP_FRAME_NONE either. */
+#define FRAME_UNKNOWN	(~0U)
+
 struct alloc_op {
 	struct exmap *ctx;
 	struct exmap_interface *iface;
@@ -28,7 +31,9 @@ struct alloc_op {
 	unsigned long present;
 	int budget;
 	int first;		/* error */
+	u32 frame;		/* of the entry's first page */
 	bool flush;
+	bool report;
 };
 
 static inline void alloc_lock(struct alloc_op *op)
@@ -49,9 +54,8 @@ static inline void alloc_unlock(struct alloc_op *op)
 /* The usual case: one page that has a table, is not mapped, and a frame. */
 static __always_inline bool alloc_single(struct alloc_op *op,
 					 struct exmap_interface *iface,
-					 unsigned long addr)
+					 unsigned long addr, unsigned long *pfn)
 {
-	unsigned long pfn;
 	pte_t *pte;
 
 	if (unlikely(!iface->count))
@@ -59,10 +63,17 @@ static __always_inline bool alloc_single(struct alloc_op *op,
 	pte = exmap_cursor_lock(&op->cur, addr);
 	if (unlikely(!pte || exmap_entry_read(pte)))
 		return false;
-	pfn = iface->stock[--iface->count];
+	*pfn = iface->stock[--iface->count];
 	exmap_entry_write(op->cur.mm, addr, pte,
-			  op->ctx->area_pte | pfn << PAGE_SHIFT);
+			  op->ctx->area_pte | *pfn << PAGE_SHIFT);
 	return true;
+}
+
+/* The frame that was asked after is that of an entry's first page. */
+static __always_inline void alloc_note(struct alloc_op *op, unsigned long pfn)
+{
+	if (unlikely(op->report && op->frame == FRAME_UNKNOWN))
+		op->frame = exmap_frame_number(pfn);
 }
 
 /* Maps frames from *@addr on until @end or until something is missing. */
@@ -82,6 +93,7 @@ static __always_inline int alloc_run(struct alloc_op *op, unsigned long *addr,
 		if (unlikely(old)) {
 			if (exmap_entry_is_frame(old)) {
 				op->present++;
+				alloc_note(op, exmap_entry_pfn(old));
 				continue;
 			}
 			op->flush = true;
@@ -92,6 +104,7 @@ static __always_inline int alloc_run(struct alloc_op *op, unsigned long *addr,
 		exmap_entry_write(op->cur.mm, *addr, pte,
 				  op->ctx->area_pte | pfn << PAGE_SHIFT);
 		op->mapped++;
+		alloc_note(op, pfn);
 		if (unlikely(op->fresh))
 			__set_bit((*addr - op->fresh_base) >> PAGE_SHIFT,
 				  op->fresh);
@@ -156,6 +169,7 @@ static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
 	unsigned long page = entry.page, len = entry.len, start;
 	int err = stop;
 
+	op->frame = FRAME_UNKNOWN;
 	if (unlikely(len > pages || page > pages - len)) {
 		err = err ?: -EINVAL;
 		op->iface->counters.fail_input++;
@@ -168,6 +182,8 @@ static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
 	}
 	entry.value = 0;
 	entry.res = err;
+	if (unlikely(op->report && !err))
+		entry.res = op->frame & EXMAP_FRAME_NONE;
 	entry.pages = op->mapped - before;
 	WRITE_ONCE(iov->value, entry.value);
 	if (unlikely(err)) {
@@ -187,6 +203,7 @@ static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
  * @nr: how many
  * @fresh: NULL, or a bitmap in which a bit is set for each page of the one
  *         entry that was not mapped before
+ * @report: results tell frames, see EXMAP_ACTION_REPORT_FRAME
  *
  * Results are written to the entries. After an error that is not the entry's
  * own fault (no frame, a signal) the rest is not tried and gets that error.
@@ -194,18 +211,21 @@ static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
  * Return: 0, or the first entry's error.
  */
 int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
-		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh)
+		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh,
+		bool report)
 {
 	struct alloc_op op = {
 		.ctx = ctx,
 		.iface = iface,
 		.fresh = fresh,
 		.budget = EXMAP_BUDGET,
+		.report = report,
 	};
 	/* 0 once nothing can go the short way any more. */
 	unsigned long pages = fresh ? 0 : ctx->area_pages;
 	unsigned long start = ctx->area_start;
 	struct exmap_iov *end = iov + nr;
+	unsigned long pfn;
 	u64 value, page;
 	int stop = 0;
 
@@ -216,9 +236,13 @@ int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
 		/* An entry of one page is its number with one more bit set. */
 		page = value ^ EXMAP_ENTRY_ONE;
 		if (likely(page < pages) &&
-		    alloc_single(&op, iface, start + (page << PAGE_SHIFT))) {
+		    alloc_single(&op, iface, start + (page << PAGE_SHIFT),
+				 &pfn)) {
 			op.mapped++;
-			WRITE_ONCE(iov->value, EXMAP_ENTRY_DONE_ONE);
+			value = EXMAP_ENTRY_DONE_ONE;
+			if (report)
+				value |= exmap_frame_number(pfn);
+			WRITE_ONCE(iov->value, value);
 			continue;
 		}
 		stop = alloc_any(&op, iov, value, stop);

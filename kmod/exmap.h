@@ -17,13 +17,15 @@
  * unmap. When core mm clears an entry (madvise, munmap, exit) it drops that
  * mapping's share as for any vm_insert_page() page: refcount 1, mapcount 0 is
  * a zapped frame, which exmap_pool_reclaim() finds and gives its share back.
+ * The view (view.c) adds a second mapping's share to the frames it shows.
  * A frame that is freed with a higher count is pinned by somebody (direct I/O,
  * vmsplice, a registered buffer): it is left to him, see exmap_frame_replace().
  *
  * Locks, outermost first:
  *   exmap_interface.busy (one operation at a time), exmap.resize_lock (only
  *   tried by operations), mmap_lock (not by operations),
- *   exmap_pool.frames_lock (list of all frames), then the spinlocks
+ *   exmap_pool.frames_lock (list of all frames, the view's numbers; memory is
+ *   never asked for under it, because the notifier takes it), then the spinlocks
  *   exmap_interface.stock_lock, exmap_pool.lock, the page-table lock.
  *
  * Interplay with core mm: notifier.c.
@@ -78,6 +80,11 @@
 
 /* A frame in the pool: see "References" above. */
 #define EXMAP_FRAME_REFS	2
+/* And one that the view shows. */
+#define EXMAP_VIEW_REFS		3
+
+/* Most frames of a view: EXMAP_FRAME_NONE is no number. */
+#define EXMAP_VIEW_MAX		EXMAP_FRAME_NONE
 
 /**
  * struct exmap_window - where an interface's TLB flushes happen
@@ -176,6 +183,9 @@ struct exmap_interface {
  * @zaps: events in which core mm may have cleared entries
  * @zaps_seen: value of @zaps up to which all frames have been recovered
  * @zapped: frames recovered so far
+ * @in_view: frames that have a number in the view
+ * @left_in_view: frames that a shrink took out of the pool, which the view
+ *                still shows; charged to RLIMIT_MEMLOCK until it is gone
  */
 struct exmap_pool {
 	spinlock_t lock; /* the common stock */
@@ -192,6 +202,8 @@ struct exmap_pool {
 	atomic_long_t zaps;
 	long zaps_seen;
 	unsigned long zapped;
+	unsigned long in_view;
+	unsigned long left_in_view;
 };
 
 enum exmap_state {
@@ -206,6 +218,13 @@ enum exmap_area_state {
 	EXMAP_AREA_CLAIMED,	/* mmap() has begun, perhaps not finished */
 	EXMAP_AREA_LIVE,	/* operations may use its page tables */
 	EXMAP_AREA_DYING,	/* being unmapped */
+};
+
+enum exmap_view_state {
+	EXMAP_VIEW_NONE,
+	EXMAP_VIEW_MAKING,	/* frames have numbers, but not all are mapped */
+	EXMAP_VIEW_LIVE,
+	EXMAP_VIEW_LOST,	/* mapped, but no frame has a number any more */
 };
 
 /**
@@ -226,6 +245,9 @@ enum exmap_area_state {
  * @window_start: its first address
  * @window_end: its end
  * @window_lost: it was unmapped
+ * @view_state: enum exmap_view_state; only munmap of the view makes it NONE
+ * @view_start: first address of the view
+ * @view_end: its end
  * @notifier: tells us of unmapping and exit
  * @resize_lock: one setup or resize at a time
  * @pool: the frames
@@ -257,6 +279,10 @@ struct exmap {
 	unsigned long window_start;
 	unsigned long window_end;
 	bool window_lost;
+
+	int view_state;
+	unsigned long view_start;
+	unsigned long view_end;
 
 	struct mmu_notifier notifier;
 
@@ -301,6 +327,35 @@ static inline bool exmap_ready(struct exmap *ctx)
 	return smp_load_acquire(&ctx->state) == EXMAP_READY;
 }
 
+/* A frame's number in the view plus one; 0: it has none. See view.c. */
+static inline unsigned long exmap_frame_tag(struct page *page)
+{
+	return READ_ONCE(page->private);
+}
+
+/* For EXMAP_ACTION_REPORT_FRAME; no number is EXMAP_FRAME_NONE. */
+static inline u32 exmap_frame_number(unsigned long pfn)
+{
+	return (exmap_frame_tag(pfn_to_page(pfn)) - 1) & EXMAP_FRAME_NONE;
+}
+
+/*
+ * Whether somebody beside the pool, the page area and the view uses a frame
+ * that is mapped or in hand. Long-term pins, which count in steps of
+ * GUP_PIN_COUNTING_BIAS, do not keep a frame of the view from its next page:
+ * to allow just that is what the view is for.
+ */
+static inline bool exmap_frame_is_pinned(unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	int refs = page_ref_count(page);
+
+	if (likely(refs == EXMAP_FRAME_REFS))
+		return false;
+	return !exmap_frame_tag(page) ||
+	       refs % GUP_PIN_COUNTING_BIAS != EXMAP_VIEW_REFS;
+}
+
 /* main.c */
 bool exmap_is_exmap(struct file *file);
 unsigned long exmap_frames_max(void);
@@ -320,6 +375,11 @@ unsigned long exmap_get_unmapped_area(struct file *file, unsigned long addr,
 				      unsigned long flags);
 int exmap_area_activate(struct exmap *ctx);
 void exmap_area_set_ops(struct exmap *ctx);
+void exmap_vma_open(struct vm_area_struct *vma);
+int exmap_vma_refuse_split(struct vm_area_struct *vma, unsigned long addr);
+int exmap_vma_refuse_move(struct vm_area_struct *vma);
+int exmap_vma_refuse_protect(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end, unsigned long flags);
 int exmap_zero_page_init(void);
 void exmap_zero_page_exit(void);
 
@@ -333,7 +393,8 @@ int exmap_action(struct exmap *ctx, const struct exmap_action_params *args);
 
 /* alloc.c, free.c */
 int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
-		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh);
+		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh,
+		bool report);
 int exmap_free(struct exmap *ctx, struct exmap_interface *iface,
 	       struct exmap_iov *iov, unsigned int nr);
 
@@ -345,6 +406,10 @@ void exmap_pool_destroy(struct exmap *ctx);
 unsigned long exmap_pool_reclaim(struct exmap *ctx);
 unsigned long exmap_frame_replace(struct exmap *ctx, unsigned long pfn);
 bool exmap_pool_fill_up(struct exmap *ctx);
+
+/* view.c */
+int exmap_view_mmap(struct exmap *ctx, struct vm_area_struct *vma);
+int exmap_view_lose(struct exmap *ctx, bool block);
 
 /* stock.c */
 int exmap_stock_refill(struct exmap *ctx, struct exmap_interface *iface);

@@ -29,12 +29,11 @@ static void frame_init(struct page *page)
 }
 
 /*
- * The end of a frame: the pool's references go; whoever else has one keeps
- * the page. Returns nothing to any stock.
+ * The end of a frame that is off the list: the pool's references go; whoever
+ * else has one keeps the page. Returns nothing to any stock.
  */
 static void frame_drop(struct page *page)
 {
-	page->mapping = NULL;
 	if (atomic_read(&page->_mapcount) >= 0) {
 		if (atomic_add_negative(-1, &page->_mapcount))
 			mod_lruvec_page_state(page, NR_FILE_MAPPED, -1);
@@ -44,23 +43,43 @@ static void frame_drop(struct page *page)
 	exmap_count_frames(-1);
 }
 
+/* frames_lock is held. */
+static void frame_link(struct exmap_pool *pool, struct page *page)
+{
+	list_add_tail(&page->lru, &pool->frames);
+	WRITE_ONCE(pool->nr_frames, pool->nr_frames + 1);
+}
+
+static void frame_unlink(struct exmap_pool *pool, struct page *page)
+{
+	list_del(&page->lru);
+	WRITE_ONCE(pool->nr_frames, pool->nr_frames - 1);
+	if (exmap_frame_tag(page))
+		WRITE_ONCE(pool->in_view, pool->in_view - 1);
+	WRITE_ONCE(page->private, 0);
+	page->mapping = NULL;
+}
+
 static unsigned long frame_add(struct exmap_pool *pool, struct page *page)
 {
 	frame_init(page);
 	mutex_lock(&pool->frames_lock);
-	list_add_tail(&page->lru, &pool->frames);
-	WRITE_ONCE(pool->nr_frames, pool->nr_frames + 1);
+	frame_link(pool, page);
 	mutex_unlock(&pool->frames_lock);
 	return page_to_pfn(page);
 }
 
-static void frame_remove(struct exmap_pool *pool, struct page *page)
+/* Returns whether the view showed it, and goes on showing it. */
+static bool frame_remove(struct exmap_pool *pool, struct page *page)
 {
+	bool in_view;
+
 	mutex_lock(&pool->frames_lock);
-	list_del(&page->lru);
-	WRITE_ONCE(pool->nr_frames, pool->nr_frames - 1);
+	in_view = exmap_frame_tag(page);
+	frame_unlink(pool, page);
 	mutex_unlock(&pool->frames_lock);
 	frame_drop(page);
+	return in_view;
 }
 
 /**
@@ -148,6 +167,18 @@ static void pool_publish(struct exmap *ctx, struct list_head *pages)
 	exmap_common_put(ctx, pfns, n);
 }
 
+/* What shrinking left in a view that is gone meanwhile is charged no more. */
+static void pool_settle(struct exmap *ctx)
+{
+	struct exmap_pool *pool = &ctx->pool;
+
+	if (!pool->left_in_view ||
+	    READ_ONCE(ctx->view_state) != EXMAP_VIEW_NONE)
+		return;
+	account_locked_vm(ctx->mm, pool->left_in_view, false);
+	pool->left_in_view = 0;
+}
+
 /**
  * exmap_pool_grow() - add frames to a pool
  * @ctx: the exmap; its resize_lock is held
@@ -164,6 +195,7 @@ int exmap_pool_grow(struct exmap *ctx, unsigned long nr)
 
 	if (target > max || nr > max - target)
 		return -ENOMEM;
+	pool_settle(ctx);
 	err = account_locked_vm(ctx->mm, nr, true);
 	if (err)
 		return err;
@@ -191,11 +223,12 @@ int exmap_pool_grow(struct exmap *ctx, unsigned long nr)
 int exmap_pool_shrink(struct exmap *ctx, unsigned long nr)
 {
 	struct exmap_pool *pool = &ctx->pool;
-	unsigned long short_by, i, done = 0;
+	unsigned long short_by, i, done = 0, in_view = 0;
 	unsigned long *pfns;
 	unsigned int got;
 	int err = 0;
 
+	pool_settle(ctx);
 	/* Frames that the pool lacks anyway are the first to go. */
 	short_by = pool->target - min(pool->target, READ_ONCE(pool->nr_frames));
 	short_by = min(short_by, nr);
@@ -219,13 +252,14 @@ int exmap_pool_shrink(struct exmap *ctx, unsigned long nr)
 		if (err)
 			exmap_common_put(ctx, pfns + i, 1);
 		else
-			frame_remove(pool, pfn_to_page(pfns[i]));
+			in_view += frame_remove(pool, pfn_to_page(pfns[i]));
 	}
 	kvfree(pfns);
 	if (err)
 		return err;
 	WRITE_ONCE(pool->target, pool->target - nr);
-	account_locked_vm(ctx->mm, nr, false);
+	pool->left_in_view += in_view;
+	account_locked_vm(ctx->mm, nr - in_view, false);
 	return 0;
 }
 
@@ -239,28 +273,45 @@ void exmap_pool_destroy(struct exmap *ctx)
 	struct page *page, *next;
 
 	list_for_each_entry_safe(page, next, &pool->frames, lru) {
-		list_del(&page->lru);
+		frame_unlink(pool, page);
 		frame_drop(page);
 		cond_resched();
 	}
 	kvfree(pool->stock);
 	if (pool->target)
-		account_locked_vm(ctx->mm, pool->target, false);
-	pool->nr_frames = 0;
+		account_locked_vm(ctx->mm, pool->target + pool->left_in_view,
+				  false);
 	pool->target = 0;
+	pool->left_in_view = 0;
 	pool->count = 0;
 	pool->capacity = 0;
 	pool->stock = NULL;
 }
 
+/* Whether core mm has cleared the frame's entry in the area. */
+static bool frame_is_zapped(struct exmap *ctx, struct page *page)
+{
+	int view = exmap_frame_tag(page) ? 1 : 0;
+
+	/* Perhaps the view's share is not there yet: ask again later. */
+	if (view && ctx->view_state == EXMAP_VIEW_MAKING)
+		return false;
+	return atomic_read(&page->_mapcount) < view;
+}
+
 /* Gives a zapped frame its share back, unless somebody still uses it. */
 static bool frame_recover(struct page *page)
 {
-	if (page_ref_count(page) != 1)
+	int refs = page_ref_count(page);
+
+	/* See exmap_frame_is_pinned(). */
+	if (exmap_frame_tag(page))
+		refs = refs % GUP_PIN_COUNTING_BIAS - 1;
+	if (refs != 1)
 		return false;
 	get_page(page);
-	atomic_inc(&page->_mapcount);
-	mod_lruvec_page_state(page, NR_FILE_MAPPED, 1);
+	if (atomic_inc_and_test(&page->_mapcount))
+		mod_lruvec_page_state(page, NR_FILE_MAPPED, 1);
 	return true;
 }
 
@@ -279,9 +330,9 @@ unsigned long exmap_pool_reclaim(struct exmap *ctx)
 {
 	struct exmap_pool *pool = &ctx->pool;
 	unsigned long pfns[CHUNK], found = 0;
-	bool left = false;
 	struct page *page;
 	unsigned int n = 0;
+	bool left;
 	long zaps;
 
 	zaps = atomic_long_read(&pool->zaps);
@@ -289,8 +340,9 @@ unsigned long exmap_pool_reclaim(struct exmap *ctx)
 		return 0;
 	smp_rmb(); /* pairs with the increment after zapping, notifier.c */
 	mutex_lock(&pool->frames_lock);
+	left = ctx->view_state == EXMAP_VIEW_MAKING;
 	list_for_each_entry(page, &pool->frames, lru) {
-		if (atomic_read(&page->_mapcount) >= 0)
+		if (!frame_is_zapped(ctx, page))
 			continue;
 		if (!frame_recover(page)) {
 			left = true;
@@ -325,11 +377,20 @@ unsigned long exmap_pool_reclaim(struct exmap *ctx)
  */
 unsigned long exmap_frame_replace(struct exmap *ctx, unsigned long pfn)
 {
-	struct page *page;
+	struct page *old = pfn_to_page(pfn), *page;
+	struct exmap_pool *pool = &ctx->pool;
 
-	frame_remove(&ctx->pool, pfn_to_page(pfn));
 	page = alloc_page(frame_gfp);
-	return page ? frame_add(&ctx->pool, page) : 0;
+	if (page)
+		frame_init(page);
+	/* One for the other: exmap_pool_fill_up() must not see a gap. */
+	mutex_lock(&pool->frames_lock);
+	frame_unlink(pool, old);
+	if (page)
+		frame_link(pool, page);
+	mutex_unlock(&pool->frames_lock);
+	frame_drop(old);
+	return page ? page_to_pfn(page) : 0;
 }
 
 /**

@@ -26,11 +26,6 @@ struct free_op {
 	int first;		/* error */
 };
 
-static __always_inline bool frame_is_pinned(unsigned long pfn)
-{
-	return page_ref_count(pfn_to_page(pfn)) != EXMAP_FRAME_REFS;
-}
-
 /* Replaces the pinned frames in hand, from @i on; keeps the others. */
 static noinline unsigned int free_sort_hand(struct free_op *op, unsigned int i)
 {
@@ -40,7 +35,7 @@ static noinline unsigned int free_sort_hand(struct free_op *op, unsigned int i)
 
 	for (; i < op->in_hand; i++) {
 		pfn = hand[i];
-		if (frame_is_pinned(pfn)) {
+		if (exmap_frame_is_pinned(pfn)) {
 			op->iface->counters.pinned++;
 			pfn = exmap_frame_replace(op->ctx, pfn);
 			if (!pfn)
@@ -61,7 +56,7 @@ static void free_empty_hand(struct free_op *op)
 	exmap_flush(op->ctx, op->iface, op->in_hand);
 	exmap_add_rss(op->ctx->mm, -(long)op->in_hand);
 	for (kept = 0; kept < op->in_hand; kept++)
-		if (unlikely(frame_is_pinned(hand[kept])))
+		if (unlikely(exmap_frame_is_pinned(hand[kept])))
 			break;
 	if (unlikely(kept < op->in_hand))
 		kept = free_sort_hand(op, kept);

@@ -147,6 +147,12 @@ void exmap_op_end(struct exmap_interface *iface)
 	op_leave(iface);
 }
 
+static bool flags_allowed(const struct exmap_action_params *args)
+{
+	return args->flags == EXMAP_ACTION_REPORT_FRAME &&
+	       args->opcode == EXMAP_OP_ALLOC;
+}
+
 /**
  * exmap_action() - EXMAP_IOCTL_ACTION
  * @ctx: the exmap
@@ -163,7 +169,8 @@ int exmap_action(struct exmap *ctx, const struct exmap_action_params *args)
 		return -ENXIO;
 	if (unlikely(current->mm != ctx->mm))
 		return -EPERM;
-	if (unlikely(args->interface >= ctx->nr_interfaces || args->flags ||
+	if (unlikely(args->interface >= ctx->nr_interfaces ||
+		     (args->flags && !flags_allowed(args)) ||
 		     args->iov_len > EXMAP_USER_INTERFACE_PAGES ||
 		     (args->opcode != EXMAP_OP_ALLOC &&
 		      args->opcode != EXMAP_OP_FREE))) {
@@ -176,7 +183,7 @@ int exmap_action(struct exmap *ctx, const struct exmap_action_params *args)
 		return err;
 	if (args->opcode == EXMAP_OP_ALLOC)
 		err = exmap_alloc(ctx, iface, iface->user->iov, args->iov_len,
-				  NULL);
+				  NULL, args->flags);
 	else
 		err = exmap_free(ctx, iface, iface->user->iov, args->iov_len);
 	exmap_op_end(iface);

@@ -19,24 +19,45 @@
 
 static struct page *zero_page;
 
-static int area_refuse_split(struct vm_area_struct *vma, unsigned long addr)
+/**
+ * exmap_vma_refuse_split() - may_split of mappings that stay as they are
+ * @vma: the mapping
+ * @addr: where it would be split
+ */
+int exmap_vma_refuse_split(struct vm_area_struct *vma, unsigned long addr)
 {
 	return -EINVAL;
 }
 
-static int area_refuse_move(struct vm_area_struct *vma)
+/**
+ * exmap_vma_refuse_move() - mremap of mappings that stay as they are
+ * @vma: the mapping
+ */
+int exmap_vma_refuse_move(struct vm_area_struct *vma)
 {
 	return -EINVAL;
 }
 
-static int area_refuse_protect(struct vm_area_struct *vma, unsigned long start,
-			       unsigned long end, unsigned long flags)
+/**
+ * exmap_vma_refuse_protect() - mprotect of mappings that stay as they are
+ * @vma: the mapping
+ * @start: first address
+ * @end: the end
+ * @flags: what it would become
+ */
+int exmap_vma_refuse_protect(struct vm_area_struct *vma, unsigned long start,
+			     unsigned long end, unsigned long flags)
 {
 	return -EINVAL;
 }
 
-/* Fork, and nothing else, opens a VMA of ours again: before it copies pages. */
-static void area_open(struct vm_area_struct *vma)
+/**
+ * exmap_vma_open() - open of the area, interface pages and the view
+ * @vma: the mapping
+ *
+ * Fork, and nothing else, opens a VMA of ours again: before it copies pages.
+ */
+void exmap_vma_open(struct vm_area_struct *vma)
 {
 	vm_flags_set(vma, VM_WIPEONFORK);
 }
@@ -106,11 +127,11 @@ static vm_fault_t area_pfn_mkwrite(struct vm_fault *vmf)
 }
 
 static const struct vm_operations_struct area_vm_ops = {
-	.open = area_open,
+	.open = exmap_vma_open,
 	.close = area_close,
-	.may_split = area_refuse_split,
-	.mremap = area_refuse_move,
-	.mprotect = area_refuse_protect,
+	.may_split = exmap_vma_refuse_split,
+	.mremap = exmap_vma_refuse_move,
+	.mprotect = exmap_vma_refuse_protect,
 	.fault = area_fault,
 };
 
@@ -119,19 +140,19 @@ static const struct vm_operations_struct area_vm_ops = {
  * track dirty pages, and then refuses long-term pins (registered buffers).
  */
 static const struct vm_operations_struct area_zero_vm_ops = {
-	.open = area_open,
+	.open = exmap_vma_open,
 	.close = area_close,
-	.may_split = area_refuse_split,
-	.mremap = area_refuse_move,
-	.mprotect = area_refuse_protect,
+	.may_split = exmap_vma_refuse_split,
+	.mremap = exmap_vma_refuse_move,
+	.mprotect = exmap_vma_refuse_protect,
 	.fault = area_fault,
 	.pfn_mkwrite = area_pfn_mkwrite,
 };
 
 static const struct vm_operations_struct interface_vm_ops = {
-	.open = area_open,
-	.may_split = area_refuse_split,
-	.mremap = area_refuse_move,
+	.open = exmap_vma_open,
+	.may_split = exmap_vma_refuse_split,
+	.mremap = exmap_vma_refuse_move,
 };
 
 static bool area_uses_zero(struct exmap *ctx)
@@ -184,7 +205,7 @@ static int interface_mmap(struct exmap *ctx, struct vm_area_struct *vma)
 }
 
 /**
- * exmap_mmap() - map the page area or an interface page
+ * exmap_mmap() - map the page area, an interface page or the view
  * @file: the exmap
  * @vma: what to map; its offset says which
  */
@@ -199,6 +220,8 @@ int exmap_mmap(struct file *file, struct vm_area_struct *vma)
 	vm_flags_clear(vma, VM_MAYEXEC);
 	if (vma->vm_pgoff == EXMAP_OFF_EXMAP >> PAGE_SHIFT)
 		return area_mmap(ctx, vma);
+	if (vma->vm_pgoff == EXMAP_OFF_VIEW >> PAGE_SHIFT)
+		return exmap_view_mmap(ctx, vma);
 	if (vma->vm_pgoff >= EXMAP_OFF_INTERFACE_BASE >> PAGE_SHIFT &&
 	    vma->vm_pgoff < EXMAP_OFF_INTERFACE_MAX >> PAGE_SHIFT)
 		return interface_mmap(ctx, vma);
@@ -223,6 +246,9 @@ unsigned long exmap_get_unmapped_area(struct file *file, unsigned long addr,
 
 	if (pgoff == EXMAP_OFF_EXMAP >> PAGE_SHIFT &&
 	    READ_ONCE(ctx->area_state) != EXMAP_AREA_NONE)
+		return -EBUSY;
+	if (pgoff == EXMAP_OFF_VIEW >> PAGE_SHIFT &&
+	    READ_ONCE(ctx->view_state) != EXMAP_VIEW_NONE)
 		return -EBUSY;
 	return exmap_default_unmapped_area(file, addr, len, pgoff, flags);
 }

@@ -28,6 +28,10 @@
  *   exmap_pool_reclaim(), which is told by the counter here. It counts after
  *   the entries were cleared (range_end), so that no zap is missed; the frame
  *   itself is released later, after core mm's flush.
+ *
+ * munmap, madvise(DONTNEED) and the like of any part of the view. The shares of
+ *   area and view in a frame's counts cannot be told apart, so all frames lose
+ *   their numbers before the first entry goes. See view.c.
  */
 #include "exmap.h"
 
@@ -58,12 +62,28 @@ static bool in_area(struct exmap *ctx, const struct mmu_notifier_range *range)
 	return overlaps(range, start, start + len);
 }
 
+/* Or where it was: a view whose mmap() failed is cleared after its end. */
+static bool in_view(struct exmap *ctx, const struct mmu_notifier_range *range)
+{
+	return overlaps(range, READ_ONCE(ctx->view_start),
+			READ_ONCE(ctx->view_end));
+}
+
 static int exmap_range_start(struct mmu_notifier *notifier,
 			     const struct mmu_notifier_range *range)
 {
 	struct exmap *ctx = container_of(notifier, struct exmap, notifier);
 	bool area, window;
+	int err;
 
+	if (range->event != MMU_NOTIFY_UNMAP &&
+	    range->event != MMU_NOTIFY_CLEAR)
+		return 0;
+	if (unlikely(in_view(ctx, range))) {
+		err = exmap_view_lose(ctx, mmu_notifier_range_blockable(range));
+		if (err)
+			return err;
+	}
 	if (likely(range->event != MMU_NOTIFY_UNMAP))
 		return 0;
 	area = READ_ONCE(ctx->area_state) != EXMAP_AREA_NONE &&
@@ -85,7 +105,7 @@ static void exmap_range_end(struct mmu_notifier *notifier,
 {
 	struct exmap *ctx = container_of(notifier, struct exmap, notifier);
 
-	if (unlikely(in_area(ctx, range))) {
+	if (unlikely(in_area(ctx, range) || in_view(ctx, range))) {
 		smp_mb__before_atomic(); /* pairs with exmap_pool_reclaim() */
 		atomic_long_inc(&ctx->pool.zaps);
 	}
@@ -99,6 +119,7 @@ static void exmap_release_mm(struct mmu_notifier *notifier,
 	WRITE_ONCE(ctx->area_state, EXMAP_AREA_DYING);
 	WRITE_ONCE(ctx->window_lost, true);
 	drain(ctx);
+	exmap_view_lose(ctx, true);
 	atomic_long_inc(&ctx->pool.zaps);
 }
 

@@ -43,7 +43,7 @@ static int chunk_alloc(struct chunk *c)
 	if (err)
 		return err;
 	entry = chunk_entry(c, 0, c->pages);
-	err = exmap_alloc(c->ctx, c->iface, &entry, 1, c->fresh);
+	err = exmap_alloc(c->ctx, c->iface, &entry, 1, c->fresh, false);
 	exmap_op_end(c->iface);
 	return err;
 }

@@ -132,32 +132,15 @@ done:
 	trace_exmap_flush(iface->index);
 }
 
-static int window_refuse(struct vm_area_struct *vma, unsigned long addr)
-{
-	return -EINVAL;
-}
-
-static int window_refuse_move(struct vm_area_struct *vma)
-{
-	return -EINVAL;
-}
-
-static int window_refuse_protect(struct vm_area_struct *vma,
-				 unsigned long start, unsigned long end,
-				 unsigned long flags)
-{
-	return -EINVAL;
-}
-
 static vm_fault_t window_fault(struct vm_fault *vmf)
 {
 	return VM_FAULT_SIGSEGV;
 }
 
 static const struct vm_operations_struct window_vm_ops = {
-	.may_split = window_refuse,
-	.mremap = window_refuse_move,
-	.mprotect = window_refuse_protect,
+	.may_split = exmap_vma_refuse_split,
+	.mremap = exmap_vma_refuse_move,
+	.mprotect = exmap_vma_refuse_protect,
 	.fault = window_fault,
 };
 

@@ -43,6 +43,8 @@ static u64 state_bits(struct exmap *ctx)
 		bits |= EXMAP_STATE_MAPPED;
 	if (READ_ONCE(ctx->window_lost))
 		bits |= EXMAP_STATE_WINDOW_LOST;
+	if (READ_ONCE(ctx->view_state) == EXMAP_VIEW_LIVE)
+		bits |= EXMAP_STATE_VIEW;
 	return bits;
 }
 
@@ -115,6 +117,7 @@ static void stats2_pool(struct exmap *ctx, struct exmap_stats2 *stats)
 					     stats->frames_free);
 	stats->frames_short = target > stats->frames ? target - stats->frames : 0;
 	stats->zapped = READ_ONCE(ctx->pool.zapped);
+	stats->frames_in_view = READ_ONCE(ctx->pool.in_view);
 }
 
 static void stats2_counters(struct exmap *ctx, struct exmap_stats2 *stats)
@@ -188,7 +191,7 @@ int exmap_query(struct exmap_query __user *arg)
 			    EXMAP_FEATURE_URING_CMD | EXMAP_FEATURE_CLONE |
 			    EXMAP_FEATURE_RESIZE | EXMAP_FEATURE_STATS2 |
 			    EXMAP_FEATURE_READ_FAULT_ZERO |
-			    EXMAP_FEATURE_URING_IOPOLL,
+			    EXMAP_FEATURE_URING_IOPOLL | EXMAP_FEATURE_VIEW,
 		.setup_flags = EXMAP_SETUP_FLAGS,
 		.opcodes_ioctl = BIT(EXMAP_OP_ALLOC) | BIT(EXMAP_OP_FREE),
 		.opcodes_uring = BIT(EXMAP_OP_READ) | BIT(EXMAP_OP_ALLOC) |

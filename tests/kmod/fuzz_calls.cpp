@@ -17,7 +17,8 @@ using namespace exmap_test;
 
 namespace {
 
-constexpr std::size_t kSlots = 6, kArenaPages = 16384, kAreaPagesMax = 8192, kInterfacePlaces = 8;
+constexpr std::size_t kSlots = 6, kArenaPages = 16384, kAreaPagesMax = 8192, kInterfacePlaces = 8,
+                      kViewPlace = kAreaPagesMax + kInterfacePlaces;
 
 //! One fd and a stretch of address space that only random mappings of it live in.
 struct Slot {
@@ -97,6 +98,7 @@ struct Fuzzer {
       call_setup(fresh, pick({1, 7, 64, 513}), 1 + static_cast<int>(random.below(6)), plain_file);
       map_fixed(s.arena, kAreaPagesMax / 8 * kPageSize, PROT_READ | PROT_WRITE, fresh, EXMAP_OFF_EXMAP);
       for (std::uint64_t i = 0; i < kInterfacePlaces; i++) map_one_interface(s, i);
+      map_view(s);
     }
     return fresh;
   }
@@ -116,6 +118,27 @@ struct Fuzzer {
     return map_fixed(place, kPageSize, PROT_READ | PROT_WRITE, s.fd, EXMAP_OFF_INTERFACE(n));
   }
   long map_some_interface(Slot& s) { return map_one_interface(s, mostly(kInterfacePlaces)); }
+  long map_view(Slot& s) {
+    const std::size_t frames = random.below(16) ? pick({1, 7, 64}) : 1 + random.below(513);
+    return map_fixed(s.arena + kViewPlace * kPageSize, frames * kPageSize,
+                     random.below(16) ? PROT_READ | PROT_WRITE : static_cast<int>(random.below(8)), s.fd,
+                     EXMAP_OFF_VIEW);
+  }
+  //! madvise on, and touches of, what may be the view.
+  long use_view(Slot& s) {
+    char* const page = s.arena + (kViewPlace + random.below(64)) * kPageSize;
+    std::uint64_t value = 0;
+    if (random.below(16) == 0) return madvise(page, kPageSize * (1 + random.below(3)), MADV_DONTNEED);
+    if (random.below(8) == 0) {
+      const iovec buffer{page, kPageSize};
+      const int result = io_uring_register_buffers(&ring, &buffer, 1);
+      if (result == 0 && random.below(2)) io_uring_unregister_buffers(&ring);
+      return result;
+    }
+    if (random.below(8) == 0) return io_uring_unregister_buffers(&ring);
+    auto* const word = reinterpret_cast<std::uint64_t*>(page);
+    return random.below(2) ? -try_read(word, value) : -try_write(word, random.next());
+  }
   long setup(Slot& s) {
     return ioctl_checked(
         any_fd(s), EXMAP_IOCTL_SETUP,
@@ -141,7 +164,7 @@ struct Fuzzer {
     params.iov_len =
         static_cast<std::uint16_t>(random.below(32) ? random.below(9) : pick({0, 512, 513, 1024, 65535}));
     params.opcode = static_cast<std::uint16_t>(random.below(32) ? 1 + random.below(2) : mostly(6));
-    params.flags = random.below(32) ? 0 : odd_number();
+    params.flags = random.below(32) ? random.below(2) * EXMAP_ACTION_REPORT_FRAME : odd_number();
     return ioctl_checked(any_fd(s), EXMAP_IOCTL_ACTION, params);
   }
   long transfer(Slot& s) {
@@ -267,13 +290,15 @@ Kind kinds[] = {
     {"setup", 40, &Fuzzer::setup},
     {"clone", 30, &Fuzzer::clone},
     {"mmap", 80, &Fuzzer::map_some_interface},
+    {"view", 40, &Fuzzer::map_view},
+    {"viewed", 200, &Fuzzer::use_view},
     {"mm", 150, &Fuzzer::memory_call},
     {"ioctl", 200, &Fuzzer::any_ioctl},
     {"sized", 500, &Fuzzer::sized_call},
     {"transfer", 1000, &Fuzzer::transfer},
     {"uring", 700, &Fuzzer::uring},
     {"touch", 300, &Fuzzer::touch},
-    {"action", 6991, &Fuzzer::action},
+    {"action", 6751, &Fuzzer::action},
 };
 
 void Fuzzer::one_call() {

@@ -64,7 +64,8 @@ int main(int argc, char** argv) {
   {
     const Exmap map({.frames = 16, .area_pages = 64});
     sizes_and_tails(map.fd(), {"query", EXMAP_IOCTL_QUERY, sizeof(exmap_query), sizeof(exmap_query)});
-    sizes_and_tails(map.fd(), {"stats2", EXMAP_IOCTL_STATS2, sizeof(exmap_stats2), sizeof(exmap_stats2)});
+    sizes_and_tails(map.fd(), {"stats2", EXMAP_IOCTL_STATS2, sizeof(exmap_stats2),
+                               offsetof(exmap_stats2, frames_in_view)});
     sizes_and_tails(map.fd(), {"resize", EXMAP_IOCTL_RESIZE, sizeof(exmap_resize), sizeof(exmap_resize)});
     unknown_calls(map.fd());
     map.check_all_frames(0, 16);

@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
               ull(map.entry(i, entry).value));
     answers_are_clean(map.fd());
     for (const std::uint64_t offset : {0x1000000000000000ull, 0x1000000000001000ull, 0x2000000000000000ull,
-                                       0x4000000000000000ull, 0xf000000000000000ull, 0x1000ull, 0x2000ull})
+                                       0x4000000000000000ull, 0xf000000000001000ull, 0x1000ull, 0x2000ull})
       for (const int rights : {PROT_READ, kBoth}) refuse(map.fd(), kPageSize, rights, MAP_SHARED, offset);
     for (const std::uint64_t n : {4ull, 5ull, 0xffffull, 0x10000ull, 0xffffffffull, 0xfffffffffull})
       refuse(map.fd(), kPageSize, kBoth, MAP_SHARED, EXMAP_OFF_INTERFACE(n));

@@ -42,7 +42,7 @@ struct exmap_ioctl_setup {
  * @interface: the interface whose page holds the entries
  * @iov_len: number of entries, 0 .. EXMAP_USER_INTERFACE_PAGES
  * @opcode: EXMAP_OP_ALLOC or EXMAP_OP_FREE
- * @flags: must be 0
+ * @flags: EXMAP_ACTION_* bits
  */
 struct exmap_action_params {
 	uint16_t interface;
@@ -80,7 +80,8 @@ struct exmap_ioctl_stats {
  * @value: all 8 bytes
  * @page: in: first page, counted from the start of the page area
  * @len: in: number of pages
- * @res: out: 0, or the negative errno of this entry
+ * @res: out: 0 (with EXMAP_ACTION_REPORT_FRAME, the number of a frame), or the
+ *       negative errno of this entry
  * @pages: out: pages this call changed (mapped by ALLOC, unmapped by FREE)
  */
 struct exmap_iov {
@@ -149,10 +150,26 @@ static inline uint32_t exmap_op_offset(uint32_t interface, uint32_t opcode)
 /* Setup flag: a read of an unmapped page sees zeros instead of SIGSEGV. */
 #define EXMAP_SETUP_READ_FAULT_ZERO (1ULL << 8)
 
+/*
+ * The view: frames at addresses that stay the same, for whoever must not meet
+ * another frame where he saw one before: registered buffers of io_uring. Page n
+ * of the mapping is frame n for as long as the mapping lives. One at a time.
+ */
+#define EXMAP_OFF_VIEW 0xf000000000000000UL
+
+/*
+ * Action flag, ALLOC only: @res of an entry that succeeds is the number, in the
+ * view, of the frame that its first page has now, or EXMAP_FRAME_NONE if that
+ * frame is not in the view (or the entry is empty).
+ */
+#define EXMAP_ACTION_REPORT_FRAME (1ULL << 8)
+#define EXMAP_FRAME_NONE 0x7fffffff
+
 /* State bits in the flags of both stats calls; not accepted by setup. */
 #define EXMAP_STATE_READY       (1ULL << 32) /* setup has been done */
 #define EXMAP_STATE_MAPPED      (1ULL << 33) /* the page area is mapped */
 #define EXMAP_STATE_WINDOW_LOST (1ULL << 34) /* the flush window was unmapped: every action fails */
+#define EXMAP_STATE_VIEW        (1ULL << 35) /* the view is mapped, and its numbers are reported */
 
 /* Bits of exmap_query.features. */
 #define EXMAP_FEATURE_READ            (1ULL << 0) /* READ by pread and preadv */
@@ -163,6 +180,7 @@ static inline uint32_t exmap_op_offset(uint32_t interface, uint32_t opcode)
 #define EXMAP_FEATURE_STATS2          (1ULL << 5)
 #define EXMAP_FEATURE_READ_FAULT_ZERO (1ULL << 6)
 #define EXMAP_FEATURE_URING_IOPOLL    (1ULL << 7) /* uring_cmd on a ring with IORING_SETUP_IOPOLL */
+#define EXMAP_FEATURE_VIEW            (1ULL << 8) /* EXMAP_OFF_VIEW, EXMAP_ACTION_REPORT_FRAME */
 
 /**
  * struct exmap_query - argument of EXMAP_IOCTL_QUERY
@@ -254,6 +272,7 @@ struct exmap_resize {
  * @fail_io: READ and WRITE requests that failed
  * @flushes_local: of @flushes, those that concerned the calling CPU alone
  *                 and took the short way
+ * @frames_in_view: of @frames, those that have a number in the view
  *
  * Counters start at 0 at setup and never wrap in practice; they are summed
  * without stopping the interfaces, so a call that is under way may be seen
@@ -293,6 +312,7 @@ struct exmap_stats2 {
 	__u64 fail_input;
 	__u64 fail_io;
 	__u64 flushes_local;
+	__u64 frames_in_view;
 };
 
 /* Without the size in the number: the structures may grow, the calls stay. */
