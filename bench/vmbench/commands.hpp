@@ -13,6 +13,7 @@ void add_pages_command(CLI::App& app, const std::vector<std::string>& arguments)
 void add_lookup_command(CLI::App& app, const std::vector<std::string>& arguments);
 void add_ycsb_command(CLI::App& app, const std::vector<std::string>& arguments);
 void add_io_command(CLI::App& app, const std::vector<std::string>& arguments);
+void add_log_command(CLI::App& app, const std::vector<std::string>& arguments);
 void add_hitratio_command(CLI::App& app, const std::vector<std::string>& arguments);
 void add_open_command(CLI::App& app, const std::vector<std::string>& arguments);
 

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
   vmbench::add_ycsb_command(app, arguments);
   vmbench::add_pages_command(app, arguments);
   vmbench::add_io_command(app, arguments);
+  vmbench::add_log_command(app, arguments);
   vmbench::add_hitratio_command(app, arguments);
   vmbench::add_open_command(app, arguments);
   try {
