@@ -46,7 +46,7 @@ struct BTreeShape {
 //!
 //! Errors are thrown as Error: kTooLarge (says the limit), kCorrupt, and what the pool throws. Unless said
 //! otherwise the tree's content is as before then. Pages that a finished change left over but that could not
-//! be given back because reading them failed are kept and tried again by later changes.
+//! be given back because the change ended in an error are kept and tried again by later changes.
 class BTree {
   using Mode = btree::WriteOp::Mode;
 
@@ -92,7 +92,8 @@ class BTree {
   bool replace(Bytes key, Bytes value) { return run(btree::WriteOp{_context, Mode::kReplace, key, value}); }
   //! Calls `change(std::span<std::byte> value)` with the value in place, under its exclusive latch; what
   //! `change` writes, stays, even if it then throws. It must not use the pool. False if the key is not there.
-  //! Error kTooLarge for a value of more than 1 MiB, which has no single place.
+  //! Error kTooLarge for a value of more than one extent of 1 MiB, which has no single place; kUnsupported for any that
+  //! does not fit into its leaf in a pool with a change log.
   template <typename F>
   bool update(Bytes key, F&& change) {
     return run(btree::UpdateOp{_context, key, change});

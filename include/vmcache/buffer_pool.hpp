@@ -97,6 +97,9 @@ class BufferPool {
   [[nodiscard]] ExclusiveGuard allocate(unsigned order = 0);
   //! Gives the extent's page ids back. Its bytes are lost; optimistic readers notice. Does not wait for I/O.
   void free(ExclusiveGuard&& guard);
+  //! The same for an extent that nothing leads to any more, latched or not, in memory or not, without reading it. False
+  //! if somebody's latch or fault is in the way: try again a little later. Throws Error kInvalidPage: there is no such extent.
+  [[nodiscard]] bool try_free(Extent extent);
 
   //! Calls use(lowest page id never handed out, extents below it that nobody owns) with both as of one moment. `use` must
   //! not allocate or free.

@@ -11,22 +11,23 @@ namespace vmcache::btree {
 
 namespace {
 
-constexpr std::size_t kExtentBytes = kPageSize << kMaxOrder;
 constexpr std::size_t kFixedBytes = 2 * sizeof(std::uint64_t);
-static_assert(kFixedBytes + kMaxValue / kExtentBytes * sizeof(PageId) + kMaxKey <= kMaxLeafPayload);
+constexpr std::size_t kMaxExtents = kMaxValue / ((kPageSize << kMaxOrder) - sizeof(PageHeader)) + 1;
+static_assert(kFixedBytes + kMaxExtents * sizeof(PageId) <= kMaxInlineValue);
+static_assert(kFixedBytes + kMaxExtents * sizeof(PageId) + kMaxKey <= kMaxLeafPayload);
 
 }  // namespace
 
 std::size_t LargeValue::extents() const noexcept {
-  return static_cast<std::size_t>((_size + kExtentBytes - 1) / kExtentBytes);
+  return static_cast<std::size_t>((_size + most_bytes() - 1) / most_bytes());
 }
 
 std::size_t LargeValue::bytes(std::size_t n) const noexcept {
-  return std::min<std::uint64_t>(kExtentBytes, _size - n * kExtentBytes);
+  return std::min<std::uint64_t>(most_bytes(), _size - offset(n));
 }
 
 unsigned LargeValue::order(std::size_t n) const noexcept {
-  const std::size_t pages = (bytes(n) + kPageSize - 1) / kPageSize;
+  const std::size_t pages = (_front + bytes(n) + kPageSize - 1) / kPageSize;
   return static_cast<unsigned>(std::bit_width(pages - 1));
 }
 
@@ -55,16 +56,15 @@ std::vector<std::byte> LargeValue::descriptor() const {
 }
 
 Need LargeReader::copy(BufferPool& pool, std::span<std::byte> to) {
-  std::size_t done = _next * kExtentBytes;
-  for (; done < to.size(); ++_next) {
+  for (; _next < _value.extents() && _value.offset(_next) < to.size(); ++_next) {
     const Extent extent = _value.extent(_next);
     SharedGuard guard;
     if (const TryFix result = pool.try_fix(extent.page_id, guard); result != TryFix::kFixed) {
       return Need::after(result, extent.page_id, extent.order);
     }
-    const std::size_t size = std::min(_value.bytes(_next), to.size() - done);
-    NodeReader::copy(to.data() + done, guard.data(), size);
-    done += size;
+    const std::size_t done = _value.offset(_next);
+    NodeReader::copy(to.data() + done, guard.data() + _value.front(),
+                     std::min(_value.bytes(_next), to.size() - done));
   }
   return Need::nothing();
 }

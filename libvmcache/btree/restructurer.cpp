@@ -33,13 +33,8 @@ Need Restructurer::clean_up(BufferPool& pool) {
     _garbage.insert(_garbage.end(), orphans.begin(), orphans.end());
   }
   while (!_garbage.empty()) {
-    const Extent extent = _garbage.back();
-    ExclusiveGuard guard;
-    if (const TryFix result = pool.try_fix(extent.page_id, guard); result != TryFix::kFixed) {
-      return Need::after(result, extent.page_id, extent.order);
-    }
+    if (!pool.try_free(_garbage.back())) return Need::latch(_garbage.back().page_id);
     _garbage.pop_back();
-    pool.free(std::move(guard));
   }
   return Need::nothing();
 }

@@ -109,7 +109,7 @@ class Verifier {
     for (unsigned i = 0; i < node.count(); ++i) {
       const NodeReader::Value value = node.read().value(i);
       if (!value.large) continue;
-      LargeValue large;
+      LargeValue large{extent_front(_pool)};
       if (!large.parse({value.data, value.size})) throw_corrupt(page_id, "a large value's descriptor is wrong");
       for (std::size_t n = 0; n < large.extents(); ++n) {
         claim(large.extent(n));

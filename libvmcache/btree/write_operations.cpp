@@ -18,11 +18,32 @@ void check_key(Bytes key) {
   }
 }
 
-void append_old_extents(const NodeReader::Value& value, PageId leaf, std::vector<Extent>& extents) {
+void append_old_extents(const BufferPool& pool, const NodeReader::Value& value, PageId leaf,
+                        std::vector<Extent>& extents) {
   if (!value.large) return;
-  LargeValue old;
+  LargeValue old{extent_front(pool)};
   if (!old.parse({value.data, value.size})) throw_corrupt(leaf, "a large value's descriptor makes no sense");
   old.append_extents(extents);
+}
+
+//! What a leaf's change does to extents. With a log they change hands in one record with the leaf's image: else a
+//! recovery could find the leaf from before and the extents from after, in use for something else.
+std::vector<PageChange> with_extents(PageId leaf, std::span<const Extent> linked,
+                                     std::span<const Extent> unlinked) {
+  std::vector<PageChange> changes;
+  if (linked.empty() && unlinked.empty()) return changes;
+  changes.reserve(1 + linked.size() + unlinked.size());
+  changes.push_back({leaf, PageChange::Kind::kChanged});
+  for (const Extent& extent : unlinked)
+    changes.push_back({extent.page_id, PageChange::Kind::kFreed, extent.order});
+  for (const Extent& extent : linked)
+    changes.push_back({extent.page_id, PageChange::Kind::kFilled, extent.order});
+  return changes;
+}
+
+void leaf_changed(const TreeContext& tree, const ExclusiveGuard& leaf,
+                  std::span<const PageChange> with) noexcept {
+  with.empty() ? tree.page_changed(leaf) : tree.structure_changed(with);
 }
 
 }  // namespace
@@ -35,14 +56,7 @@ WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
                 fmt::format("B+tree: a value of {} bytes; at most {} are allowed", value.size(), kMaxValue));
   }
   if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
-    // Their extents are the value's from the first byte to the last: there is no room for a header, and no log of them.
-    if (tree.pool().page_headers()) {
-      throw Error(Errc::kTooLarge,
-                  fmt::format("B+tree: a value of {} bytes beside a key of {}; in a pool with page headers at most {} "
-                              "are allowed, and {} together",
-                              value.size(), key.size(), kMaxInlineValue, kMaxLeafPayload));
-    }
-    _large.emplace(value.size(), tree.next_stamp());
+    _large.emplace(extent_front(tree.pool()), value.size(), tree.next_stamp());
   }
 }
 
@@ -56,8 +70,8 @@ void WriteOp::supply(ExclusiveGuard&& fresh) {
     return;
   }
   const std::size_t n = _large->placed();
-  const std::size_t offset = n * (kPageSize << kMaxOrder);
-  NodeReader::copy(fresh.data(), _value.data() + offset, _large->bytes(n));
+  NodeReader::copy(fresh.data() + _large->front(), _value.data() + _large->offset(n), _large->bytes(n));
+  _tree.extent_filled(fresh);
   _large->place(fresh.page_id());
 }
 
@@ -105,15 +119,20 @@ Need WriteOp::write_leaf(const Spot& spot, bool& full) {
     guard.release_unmodified();
     return Need::nothing();
   }
+  std::vector<Extent> linked;
+  std::vector<Extent> unlinked;
+  if (_large) _large->append_extents(linked);
   if (position.found) {
-    std::vector<Extent> old;
-    append_old_extents(leaf.read().value(position.index), guard.page_id(), old);
-    _garbage.insert(_garbage.end(), old.begin(), old.end());
+    append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), unlinked);
+  }
+  const std::vector<PageChange> changes = with_extents(guard.page_id(), linked, unlinked);
+  _garbage.insert(_garbage.end(), unlinked.begin(), unlinked.end());
+  if (position.found) {
     leaf.replace_value(position.index, _key, value, _large.has_value());
   } else {
     leaf.insert_leaf(position.index, _key, value, _large.has_value());
   }
-  _tree.page_changed(guard);
+  leaf_changed(_tree, guard, changes);
   _existed = position.found;
   finish(true);
   return Need::nothing();
@@ -147,23 +166,27 @@ Need UpdateOp::update_large(BufferPool& pool, const Spot& spot) {
   if (!spot.node.try_upgrade(leaf_guard)) return Need::latch();
   const NodeReader leaf{leaf_guard.data()};
   const NodeReader::Value bytes = leaf.value(leaf.lower_bound(_key).index);
-  LargeValue value;
+  LargeValue value{extent_front(pool)};
   if (!value.parse({bytes.data, bytes.size})) {
     throw_corrupt(leaf_guard.page_id(), "a large value's descriptor makes no sense");
+  }
+  if (pool.change_log() != nullptr) {
+    throw Error(Errc::kUnsupported,
+                "B+tree: update in place of a large value in a pool with a log; replace() takes any");
   }
   if (value.extents() > 1) {
     throw Error(
         Errc::kTooLarge,
         fmt::format("B+tree: update in place of a value of {} bytes; at most {} are allowed, replace() "
                     "takes any",
-                    value.size(), kPageSize << kMaxOrder));
+                    value.size(), (kPageSize << kMaxOrder) - value.front()));
   }
   const Extent extent = value.extent(0);
   ExclusiveGuard guard;
   if (const TryFix result = pool.try_fix(extent.page_id, guard); result != TryFix::kFixed) {
     return Need::after(result, extent.page_id, extent.order);
   }
-  _change({guard.data(), value.bytes(0)});
+  _change({guard.data() + value.front(), value.bytes(0)});
   _found = true;
   return Need::nothing();
 }
@@ -191,9 +214,10 @@ Need EraseOp::erase() {
   ExclusiveGuard guard;
   if (!spot.node.try_upgrade(guard)) return Need::latch();
   Node leaf{guard.data()};
-  append_old_extents(leaf.read().value(position.index), guard.page_id(), _garbage);
+  append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), _garbage);
+  const std::vector<PageChange> changes = with_extents(guard.page_id(), {}, _garbage);
   leaf.erase(position.index);
-  _tree.page_changed(guard);
+  leaf_changed(_tree, guard, changes);
   _underfull = spot.parent && leaf.read().payload_bytes() < kUnderfullBytes;
   _found = true;
   _committed = true;

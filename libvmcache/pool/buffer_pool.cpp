@@ -164,6 +164,29 @@ void BufferPool::free(ExclusiveGuard&& guard) {
   _core->allocator.free(extent);
 }
 
+bool BufferPool::try_free(Extent extent) {
+  if (!contains(extent.page_id)) throw Error(Status{Errc::kInvalidPage, 0, extent.page_id}, "free");
+  AtomicPageState& state = _states[extent.page_id];
+  PageState word = state.load();
+  if (!word.admits(extent.order)) {
+    throw Error(Status{Errc::kInvalidPage, 0, extent.page_id},
+                fmt::format("free: no extent of order {} begins here", extent.order));
+  }
+  if (!word.evicted()) {
+    ExclusiveGuard guard;
+    if (try_fix(extent.page_id, guard) != TryFix::kFixed) return false;
+    free(std::move(guard));
+    return true;
+  }
+  // As drop() leaves it. A fault that comes later is refused (I6), one that came first has changed the word.
+  if (!state.compare_exchange(
+          word, word.next_version().without(PageState::kTagMask).with_use(PageState::Use::kFree))) {
+    return false;
+  }
+  _core->allocator.free(extent);
+  return true;
+}
+
 void BufferPool::free_extents(const std::function<void(std::uint64_t, std::span<const Extent>)>& use) {
   _core->allocator.snapshot(use);
 }

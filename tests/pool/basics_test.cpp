@@ -93,6 +93,30 @@ TEST(Pool, ReusesFreedPageIdsAcrossAReopen) {
   EXPECT_EQ(pool.stats().database_pages, pages);
 }
 
+TEST(Pool, FreesWhatIsNotInMemoryWithoutReadingIt) {
+  const TempFile file;
+  std::vector<Extent> extents;
+  {
+    BufferPool pool(small_pool(file, 64));
+    for (unsigned i = 0; i < 40; ++i) extents.push_back({pool.allocate(i % 3).page_id(), i % 3});
+    pool.close();
+  }
+  BufferPool pool(small_pool(file, 64));
+  for (const Extent& extent : extents) EXPECT_TRUE(pool.try_free(extent));
+  EXPECT_EQ(pool.stats().reads, 0U);
+  EXPECT_EQ(pool.stats().freed_pages, 40U / 3 * 7 + 1);
+  EXPECT_THROW((void)pool.try_free(extents[0]), Error) << "twice";
+  EXPECT_THROW((void)pool.fix_shared(extents[1].page_id, 1), Error);
+
+  const Extent latched{pool.allocate(1).page_id(), 1};
+  {
+    const SharedGuard guard = pool.fix_shared(latched.page_id, 1);
+    EXPECT_FALSE(pool.try_free(latched));
+  }
+  EXPECT_THROW((void)pool.try_free({latched.page_id, 0}), Error) << "another order";
+  EXPECT_TRUE(pool.try_free(latched));
+}
+
 TEST(Pool, AnOptimisticReaderNoticesAChangeAndAnEviction) {
   const TempFile file;
   BufferPool pool(small_pool(file, 16));

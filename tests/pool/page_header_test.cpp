@@ -8,10 +8,12 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "support/options.hpp"
+#include "vmcache/btree.hpp"
 #include "vmcache/buffer_pool.hpp"
 
 namespace vmcache {
@@ -195,6 +197,30 @@ TEST(WriteAhead, EvictionAndShrinkingWaitForTheLog) {
     thread.join();
     EXPECT_GT(pool.stats().writes, 0U);
   }
+}
+
+TEST(PageHeaders, LeaveLargeValuesOfATreeTheRestOfTheirExtents) {
+  const TempFile file;
+  const PoolOptions options = with_headers(file, 1024);
+  constexpr std::size_t kFits = (kPageSize << kMaxOrder) - sizeof(PageHeader);
+  const std::vector<std::size_t> sizes = {kPageSize, kFits, kFits + 1, 2 * kFits, 2 * kFits + 1};
+  const auto value_of = [](std::size_t size) {
+    std::string value(size, 'v');
+    for (std::size_t at = 0; at < size; at += 1000) value[at] = static_cast<char>('a' + at / 1000 % 26);
+    return value;
+  };
+  PageId root = kNoPage;
+  {
+    BufferPool pool(options);
+    root = BTree::create(pool);
+    BTree tree(pool, root);
+    for (const std::size_t size : sizes) tree.insert(std::to_string(size), value_of(size));
+    pool.close();
+  }
+  BufferPool pool(options);
+  const BTree tree(pool, root);
+  for (const std::size_t size : sizes) EXPECT_TRUE(tree.get(std::to_string(size)) == value_of(size)) << size;
+  EXPECT_EQ(tree.verify().large_pages, 2U + 256 + 257 + 512 + 513);
 }
 
 TEST(WriteAhead, AfterTheLogHasFailedNoPageIsWrittenAndAllStayDirty) {

@@ -105,7 +105,7 @@ class LookupOp {
     if (value.size > descriptor.size()) return changed_or_corrupt(guard);
     NodeReader::copy(descriptor.data(), value.data, value.size);
     if (!guard.validate()) return false;
-    LargeValue large;
+    LargeValue large{extent_front(pool)};
     if (!large.parse({descriptor.data(), value.size})) return changed_or_corrupt(guard);
     if (!_large || _large->value() != large) _large = std::make_unique<LargeReader>(std::move(large));
     _found = true;

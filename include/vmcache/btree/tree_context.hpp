@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "vmcache/buffer_pool.hpp"
@@ -33,14 +34,20 @@ class TreeContext {
     if (ChangeLog* log = _pool.change_log()) log->page_changed(guard.page_id());
   }
   void structure_changed(std::initializer_list<PageChange> pages) const noexcept {
-    if (ChangeLog* log = _pool.change_log()) log->structure_changed({pages.begin(), pages.size()});
+    structure_changed(std::span{pages.begin(), pages.size()});
+  }
+  void structure_changed(std::span<const PageChange> pages) const noexcept {
+    if (ChangeLog* log = _pool.change_log()) log->structure_changed(pages);
+  }
+  void extent_filled(const ExclusiveGuard& guard) const noexcept {
+    if (ChangeLog* log = _pool.change_log()) log->extent_filled(guard.page_id());
   }
 
   //! Tells apart two large values that lie in the same place one after the other.
   [[nodiscard]] std::uint64_t next_stamp() noexcept { return _stamp.fetch_add(1, std::memory_order_relaxed); }
 
-  //! Extents that belong to nothing any more and could not be given back yet, because getting them into
-  //! memory failed. Later operations try again.
+  //! Extents that belong to nothing any more and could not be given back yet, because their operation ended
+  //! early. Later operations try again.
   void leave_orphans(std::vector<Extent>&& extents);
   [[nodiscard]] bool has_orphans() const noexcept { return _orphans_left.load(std::memory_order_relaxed); }
   [[nodiscard]] std::vector<Extent> take_orphans();
