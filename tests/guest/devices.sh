@@ -2,12 +2,8 @@
 # SPDX-License-Identifier: MIT
 # In the guest of `run.sh KERNEL --devices`.
 status=0
-for storage in nvme stripe; do
-  for memory in stock exmap; do
-    sh tests/guest/all.sh "$memory" "$storage" some || status=1
-  done
-done
-# Last, because it pulls a device.
+sh tests/guest/matrix.sh some || status=1
+# Last, because it pulls devices.
 if build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 >/tmp/nvme_guest.log 2>&1; then
   echo "ok   storage_nvme_guest"
   echo "1 passed, 0 failed, 0 skipped"

@@ -6,14 +6,17 @@
 #                                                       passthrough, over one device and over a stripe of two
 #   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or stock; STORAGE: files (default), nvme or stripe
 set -euo pipefail
-kernel=${1:?usage: run.sh KERNEL [MEMORY [STORAGE]] or run.sh KERNEL --devices}
+kernel=${1:?usage: run.sh KERNEL [MEMORY [STORAGE]], run.sh KERNEL --devices or run.sh KERNEL --matrix}
 memory=${2:-exmap}
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$tree"
 if [ "$memory" = --devices ]; then
   exec tools/vm --kernel "$kernel" --memory 2G --timeout 600 --nvme 512M,poll --nvme 512M \
     --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
-    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" -- sh tests/guest/devices.sh
+    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- sh tests/guest/devices.sh
+fi
+if [ "$memory" = --matrix ]; then
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 3600 --nvme 512M --nvme 512M -- sh tests/guest/matrix.sh
 fi
 exec tools/vm --kernel "$kernel" --memory 2G --timeout 900 --nvme 512M --nvme 512M -- \
   sh tests/guest/all.sh "$memory" "${3:-files}"

@@ -2,18 +2,21 @@
 //
 // NVMe passthrough on the drives of tests/guest/devices.sh: what it says of itself, and what becomes of errors.
 //   data0  with poll queues
-//   data1  is pulled
+//   data1  is taken from its driver
 //   data2  fails: reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
 //   data3  fails every flush
+//   data4  is pulled out of its slot
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -28,9 +31,10 @@ namespace vmcache {
 namespace {
 
 constexpr const char* kGood = "/dev/vm/data0-char";
-constexpr const char* kPulled = "/dev/vm/data1-char";
+constexpr const char* kRemoved = "/dev/vm/data1-char";
 constexpr const char* kFailing = "/dev/vm/data2-char";
 constexpr const char* kUnflushable = "/dev/vm/data3-char";
+constexpr const char* kPulled = "/dev/vm/data4-char";
 constexpr PageId kUnreadable = 1000, kUnwritable = 1001, kFull = 1002;
 constexpr unsigned kHangSeconds = 300;  // then a signal ends the program, which is a failure
 
@@ -232,18 +236,33 @@ TEST(NvmeGuest, RefusesWhatIsNoNamespaceOrNotPermitted) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-//! The last one: the drive does not come back.
-TEST(NvmeGuest, APulledDeviceIsAnErrorAndNoHang) {
+//! Uses page after page until no frame is to be had; those that cannot be read do not matter.
+void try_pages(const std::function<void(PageId)>& use) {
+  for (PageId id = 1; id <= kFull; ++id) {
+    try {
+      use(id);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.page_id(), id) << error.what();
+      if (error.code() == Errc::kPoolExhausted) return;
+      EXPECT_EQ(error.code(), Errc::kIo) << error.what();
+    }
+  }
+}
+
+//! Fills a pool on the drive, has it taken away by `pull` while two threads change pages, and checks that both hear of
+//! it, that what they changed and could not be written is still there, and that another pool goes on.
+void lose_the_drive(const char* path, const std::function<void()>& pull) {
   ::alarm(kHangSeconds);
-  wipe(kPulled);
-  // Its controller: nvmeX of /dev/nvmeXn1.
-  std::string name = std::filesystem::read_symlink("/dev/vm/data1").filename();
-  name.resize(name.rfind('n'));
-  PoolOptions options = pool_on(kPulled);
+  wipe(path);
+  wipe(kGood);
+  BufferPool other(pool_on(kGood));
+  PoolOptions options = pool_on(path);
   options.frame_wait = std::chrono::milliseconds(500);
   {
     BufferPool pool(options);
     fill(pool);
+    std::vector<std::uint64_t> written(kFull + 1);  // each changed under its page's latch
+    for (PageId id = 1; id <= kFull; ++id) written[id] = number_of(id);
     std::atomic<unsigned> failures{0};
     std::atomic<bool> pulled{false};
     std::vector<std::thread> threads;
@@ -252,8 +271,8 @@ TEST(NvmeGuest, APulledDeviceIsAnErrorAndNoHang) {
         for (PageId id = 1 + t; !pulled || failures < 20; id = 1 + (id + 7) % kFull) {
           try {
             const ExclusiveGuard guard = pool.fix_exclusive(id);
-            EXPECT_EQ(*guard.as<std::uint64_t>(), number_of(id));
-            *guard.as<std::uint64_t>() = number_of(id);
+            EXPECT_EQ(*guard.as<std::uint64_t>(), written[id]);
+            *guard.as<std::uint64_t>() = ++written[id];
           } catch (const Error& error) {
             EXPECT_TRUE(error.code() == Errc::kIo || error.code() == Errc::kPoolExhausted) << error.what();
             EXPECT_EQ(error.page_id(), id);
@@ -263,12 +282,63 @@ TEST(NvmeGuest, APulledDeviceIsAnErrorAndNoHang) {
       });
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    std::ofstream("/sys/class/nvme/" + name + "/device/remove") << "1\n";
+    pull();
     pulled = true;
     for (std::thread& thread : threads) thread.join();
+
+    // What can still be had is changed once more.
+    std::vector<PageId> kept;
+    try_pages([&](PageId id) {
+      const ExclusiveGuard guard = pool.fix_exclusive(id);
+      EXPECT_EQ(*guard.as<std::uint64_t>(), written[id]) << "page " << id;
+      *guard.as<std::uint64_t>() = ++written[id];
+      kept.push_back(id);
+    });
+    ASSERT_FALSE(kept.empty());
+    const std::uint64_t failed = pool.stats().write_errors;
+    try {
+      pool.checkpoint();
+      ADD_FAILURE() << "nothing can be written any more";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kIo) << error.what();
+      EXPECT_EQ(std::ranges::count(kept, error.page_id()), 1) << error.what();
+    }
+    EXPECT_GT(pool.stats().write_errors, failed);
+    // New pages want their frames, and do not get them.
+    try {
+      for (PageId i = 0; i < kFull; ++i) (void)pool.allocate();
+      ADD_FAILURE() << "more frames than the pool has";
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.code() == Errc::kPoolExhausted || error.code() == Errc::kIo) << error.what();
+    }
+    for (const PageId id : kept)
+      EXPECT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), written[id]) << "page " << id;
     EXPECT_THROW(pool.close(), Error);
   }
   EXPECT_EQ(error_of_open(options).code(), Errc::kInvalidOption) << "not a file of that name";
+  fill(other);
+  for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*other.fix_shared(id).as<std::uint64_t>(), number_of(id));
+  other.close();
+  ::alarm(0);
+}
+
+// The last ones: the drives do not come back.
+
+TEST(NvmeGuest, ADeviceTakenFromItsDriverIsAnErrorAndNoHang) {
+  // Its controller: nvmeX of /dev/nvmeXn1.
+  std::string name = std::filesystem::read_symlink("/dev/vm/data1").filename();
+  name.resize(name.rfind('n'));
+  lose_the_drive(kRemoved, [&] { std::ofstream("/sys/class/nvme/" + name + "/device/remove") << "1\n"; });
+}
+
+TEST(NvmeGuest, ADevicePulledOutOfItsSlotIsAnErrorAndNoHang) {
+  lose_the_drive(kPulled, [] {
+    std::ofstream("/dev/vm/host") << "pull data4\n";
+    // The guest's kernel hears of it, and takes its time.
+    for (int i = 0; i < 10 * static_cast<int>(kHangSeconds) && std::filesystem::exists("/dev/vm/data4"); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    EXPECT_FALSE(std::filesystem::exists("/dev/vm/data4"));
+  });
 }
 
 }  // namespace
