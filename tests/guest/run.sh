@@ -4,6 +4,8 @@
 # usage: tests/guest/run.sh KERNEL [MEMORY [STORAGE]]   all programs on one kind of memory and storage
 #        tests/guest/run.sh KERNEL --devices            errors of NVMe devices, and a few programs on each memory and on
 #                                                       passthrough, over one device and over a stripe of two
+#        tests/guest/run.sh KERNEL --matrix             all programs on each memory and on passthrough, over one device
+#                                                       and over a stripe of two
 #   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or stock; STORAGE: files (default), nvme or stripe
 set -euo pipefail
 kernel=${1:?usage: run.sh KERNEL [MEMORY [STORAGE]], run.sh KERNEL --devices or run.sh KERNEL --matrix}
