@@ -39,6 +39,9 @@ struct PoolStats {
   std::uint64_t written_pages = 0;  //!< pages in them
   std::uint64_t read_errors = 0;    //!< reads reported to a caller as failed
   std::uint64_t write_errors = 0;   //!< writes that failed; their pages stayed dirty
+  //! Commands on NVMe passthrough that failed, were tried again because their status allows it, and count above with
+  //! their last result only. For block devices and files the kernel does that.
+  std::uint64_t retries = 0;
   std::uint64_t submissions = 0;    //!< calls that handed I/O to storage
   std::uint64_t flushes = 0;        //!< storage flushes
   std::uint64_t evictions = 0;      //!< extents evicted

@@ -29,6 +29,7 @@ struct IoRequest {
   std::uint16_t device_status = 0;
   std::uint32_t done_bytes = 0;  //!< put into commands so far (back end's)
   std::uint32_t commands = 0;    //!< of it under way (back end's)
+  std::uint32_t retries = 0;  //!< commands of it that were tried again because a device said so (back end's)
   std::uint64_t started_ns = 0;  //!< when it was handed over (caller's)
 };
 

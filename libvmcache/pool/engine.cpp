@@ -230,6 +230,7 @@ void Engine::complete_read(FaultRequest& request) {
   _counters.reads.add(1);
   _counters.read_pages.add(request.extent.pages());
   _counters.read_latency.add(_now_ns - request.started_ns);
+  _counters.retries.add(request.retries);
   const Extent extent = request.extent;
   Status status{Errc::kIo, request.error, extent.page_id, request.device_status};
   if (request.error == 0) {

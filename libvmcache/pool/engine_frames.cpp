@@ -261,6 +261,7 @@ void Engine::complete_write(WriteRequest& request) {
   _counters.writes.add(1);
   _counters.written_pages.add(request.extent.pages());
   _counters.write_latency.add(_now_ns - request.started_ns);
+  _counters.retries.add(request.retries);
   const Status status{Errc::kIo, request.error, request.extent.page_id, request.device_status};
   const bool written = request.error == 0;
   const bool evict = written && request.batch == nullptr;

@@ -67,6 +67,7 @@ void EngineSet::add_to(PoolStats& stats) const {
     stats.written_pages += from.written_pages.value();
     stats.read_errors += from.read_errors.value();
     stats.write_errors += from.write_errors.value();
+    stats.retries += from.retries.value();
     stats.submissions += from.submissions.value();
     stats.evictions += from.evictions.value();
     stats.evicted_pages += from.evicted_pages.value();

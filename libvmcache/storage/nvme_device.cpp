@@ -54,7 +54,9 @@ class NvmeDevice final : public Device {
     return transfer(nvme::Opcode::kWrite, offset, const_cast<std::byte*>(bytes.data()), bytes.size());
   }
   [[nodiscard]] int flush() override {
-    return _namespace.write_cache ? account(nvme::flush(fd(), _namespace)) : 0;
+    if (!_namespace.write_cache) return 0;
+    // What a medium did not take may be gone from the cache by the next flush.
+    return account(retried([&] { return nvme::flush(fd(), _namespace); }, nvme::is_media_error));
   }
   [[nodiscard]] int resize(std::uint64_t bytes) override { return bytes <= size_bytes() ? 0 : ENOSPC; }
 
@@ -73,7 +75,9 @@ class NvmeDevice final : public Device {
     }
     for (std::size_t begin = 0; begin < list.size(); begin += nvme::kMaxRanges) {
       const auto count = static_cast<unsigned>(std::min<std::size_t>(nvme::kMaxRanges, list.size() - begin));
-      if (const int error = account(nvme::deallocate(fd(), _namespace, &list[begin], count)); error != 0) {
+      if (const int error =
+              account(retried([&] { return nvme::deallocate(fd(), _namespace, &list[begin], count); }));
+          error != 0) {
         return error;
       }
     }
@@ -115,8 +119,11 @@ class NvmeDevice final : public Device {
     constexpr std::uint32_t kOfController = 1;
     const AlignedBuffer of_namespace(nvme::kIdentifyBytes);
     const AlignedBuffer of_controller(nvme::kIdentifyBytes);
-    int result = nvme::identify(fd(), _namespace.id, kOfNamespace, of_namespace.bytes().data());
-    if (result == 0) result = nvme::identify(fd(), 0, kOfController, of_controller.bytes().data());
+    int result = retried(
+        [&] { return nvme::identify(fd(), _namespace.id, kOfNamespace, of_namespace.bytes().data()); });
+    if (result == 0) {
+      result = retried([&] { return nvme::identify(fd(), 0, kOfController, of_controller.bytes().data()); });
+    }
     if (result == -EACCES || result == -EPERM) {
       fail(Errc::kUnsupported, -result, "no permission for NVMe commands (CAP_SYS_ADMIN is needed) to");
     }
@@ -141,7 +148,8 @@ class NvmeDevice final : public Device {
     while (bytes > 0) {
       const auto part =
           static_cast<std::uint32_t>(std::min<std::size_t>(bytes, _namespace.max_transfer_bytes));
-      if (const int error = account(nvme::transfer(fd(), _namespace, opcode, offset, data, part));
+      if (const int error =
+              account(retried([&] { return nvme::transfer(fd(), _namespace, opcode, offset, data, part); }));
           error != 0) {
         return error;
       }
@@ -150,6 +158,16 @@ class NvmeDevice final : public Device {
       bytes -= part;
     }
     return 0;
+  }
+
+  //! Makes a call again whose failure may pass, unless it is `final`.
+  template <typename Call>
+  [[nodiscard]] static int retried(
+      Call call, bool (*final)(int) = [](int) { return false; }) {
+    int result = call();
+    for (unsigned i = 0; i < nvme::kMostRetries && nvme::may_pass(result) && !final(result); ++i)
+      result = call();
+    return result;
   }
 
   [[nodiscard]] static Status status_of(int result) noexcept {

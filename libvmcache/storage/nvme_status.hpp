@@ -12,6 +12,20 @@ namespace vmcache::nvme {
 //! not retry" are left out.
 inline constexpr std::uint16_t kStatusMask = 0x7ff;
 
+//! What a passthrough call gave (0, a status with all its bits, or -errno) is a failure that may pass: the "do not retry"
+//! bit is clear. The driver tries such commands again for the block layer, but not on passthrough.
+[[nodiscard]] constexpr bool may_pass(int result) noexcept {
+  constexpr int kDoNotRetry = 0x4000;
+  return result > 0 && (result & kDoNotRetry) == 0;
+}
+//! How often, at most; as many as the driver's (nvme_core.max_retries).
+inline constexpr unsigned kMostRetries = 5;
+
+//! A failure of the medium: status code type 2.
+[[nodiscard]] constexpr bool is_media_error(int result) noexcept {
+  return result > 0 && (result & 0x700) == 0x200;
+}
+
 //! In words; says at least the status code type of one that is not known.
 [[nodiscard]] std::string_view meaning_of(std::uint16_t status) noexcept;
 

@@ -63,6 +63,7 @@ class RingQueue final : public IoQueue {
     for (IoRequest* request : requests) {
       request->done_bytes = 0;
       request->commands = 0;
+      request->retries = 0;
       _backlog.push_back(request);
     }
     _in_flight += static_cast<unsigned>(requests.size());
@@ -92,6 +93,7 @@ class RingQueue final : public IoQueue {
     IoRequest* request = nullptr;
     Piece piece;
     std::byte* data = nullptr;
+    unsigned retries = 0;
   };
 
   [[nodiscard]] unsigned commands_in_flight() const noexcept {
@@ -111,6 +113,7 @@ class RingQueue final : public IoQueue {
       Command& command = *_free.back();
       _free.pop_back();
       command.request = &request;
+      command.retries = 0;
       command.data = request.data + request.done_bytes;
       command.piece =
           _targets.layout.piece(request.offset + request.done_bytes, request.bytes - request.done_bytes);
@@ -211,6 +214,11 @@ class RingQueue final : public IoQueue {
       request.error = -result;
     } else if (_settings.passthrough) {
       if (result == 0) return true;
+      if (nvme::may_pass(result) && command.retries < nvme::kMostRetries) {
+        ++command.retries;
+        ++request.retries;
+        return false;
+      }
       request.device_status = static_cast<std::uint16_t>(result & nvme::kStatusMask);
       request.error = nvme::errno_of(request.device_status);
     } else if (result == 0) {
@@ -232,7 +240,7 @@ class RingQueue final : public IoQueue {
   pid_t _registrant = 0;    // the thread that registered the ring
   std::vector<Command> _commands;
   std::vector<Command*> _free;
-  std::vector<Command*> _retry;       // short or interrupted: asked for with the next reap
+  std::vector<Command*> _retry;       // short, interrupted, or failed for now: asked for with the next reap
   std::deque<IoRequest*> _backlog;    // not, or not wholly, put into commands
   std::vector<IoRequest*> _finished;  // not reaped
 };

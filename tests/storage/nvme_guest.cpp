@@ -3,7 +3,7 @@
 // NVMe passthrough on the drives of tests/guest/devices.sh: what it says of itself, and what becomes of errors.
 //   data0  with poll queues
 //   data1  is taken from its driver
-//   data2  fails: reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
+//   data2  fails: once to read page 500 and to write page 501; always reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
 //   data3  fails every flush
 //   data4  is pulled out of its slot
 #include <fcntl.h>
@@ -152,6 +152,25 @@ TEST(NvmeGuest, FreedPagesAreGivenBackToTheDeviceAndOthersAreNot) {
   }
 }
 
+//! Before the others on this drive, which would use the failures up.
+TEST(NvmeGuest, AFailureThatMayPassIsTriedAgain) {
+  constexpr PageId kUnreadableOnce = 500, kUnwritableOnce = 501;
+  wipe(kFailing);
+  BufferPool pool(pool_on(kFailing));
+  for (PageId id = 0; id < kUnwritableOnce + 100;) {
+    const ExclusiveGuard guard = pool.allocate();
+    id = guard.page_id();
+    *guard.as<std::uint64_t>() = number_of(id);
+  }
+  pool.checkpoint();
+  EXPECT_EQ(pool.stats().retries, 1u);
+  ASSERT_EQ(*pool.fix_shared(kUnwritableOnce).as<std::uint64_t>(), number_of(kUnwritableOnce));
+  ASSERT_EQ(*pool.fix_shared(kUnreadableOnce).as<std::uint64_t>(), number_of(kUnreadableOnce));
+  EXPECT_EQ(pool.stats().retries, 2u);
+  EXPECT_EQ(pool.stats().write_errors + pool.stats().read_errors, 0u);
+  pool.close();
+}
+
 TEST(NvmeGuest, AFailedTransferIsATypedErrorAndTheOthersGoOn) {
   wipe(kFailing);
   BufferPool pool(pool_on(kFailing));
@@ -184,6 +203,7 @@ TEST(NvmeGuest, AFailedTransferIsATypedErrorAndTheOthersGoOn) {
   }
   EXPECT_GT(pool.stats().write_errors, 1u);
   EXPECT_EQ(pool.stats().read_errors, 2u);
+  EXPECT_GE(pool.stats().retries, 20u) << "five for each failure";
   EXPECT_THROW(pool.close(), Error);
 }
 

@@ -101,6 +101,14 @@ TEST(NvmeStatus, HasAMeaningAndAnErrnoThatIsNeverTriedAgain) {
   EXPECT_EQ(nvme::errno_of(0x020), EROFS);
 }
 
+TEST(NvmeStatus, IsTriedAgainUnlessItSaysNotTo) {
+  for (const int passing : {0x007, 0x082, 0x300, 0x2082}) EXPECT_TRUE(nvme::may_pass(passing)) << passing;
+  for (const int final : {0, -EINTR, -ENODEV, 0x4007, 0x4080, 0x6281})
+    EXPECT_FALSE(nvme::may_pass(final)) << final;
+  EXPECT_TRUE(nvme::is_media_error(0x280) && nvme::is_media_error(0x4281));
+  EXPECT_FALSE(nvme::is_media_error(0x082) || nvme::is_media_error(0x371) || nvme::is_media_error(-EIO));
+}
+
 TEST(NvmeStatus, IsInTheErrorsText) {
   const Error error(Status{Errc::kIo, EIO, 77, 0x281});
   const std::string text = error.what();
