@@ -23,6 +23,7 @@
 
 namespace vmcache {
 
+struct Master;
 struct RecordHeader;
 
 //! How to open a log.
@@ -107,7 +108,6 @@ class WriteAheadLog final : public WriteAhead {
   [[nodiscard]] std::string description() const { return _storage->description(); }
 
  private:
-  struct Master;
   struct Free {
     void operator()(std::byte* memory) const noexcept;
   };

@@ -42,8 +42,18 @@ Need ScanState::next_leaf(BufferPool& pool) {
   ReadLeafOp read{_tree, towards, _bound.key(), _page.data()};
   if (const Need need = read.step(pool); !need.done()) return need;
   place_in_leaf();
+  if (!_unbounded && !advances())
+    throw_corrupt(_tree.root(), "a leaf's fences do not enclose the key that leads to it");
   remember_fence();
   return Need::nothing();
+}
+
+//! Whether the leaf's fence lies beyond the bound that led to it. In a damaged tree it may not, and a scan would go
+//! round for ever.
+bool ScanState::advances() const noexcept {
+  if (ascending()) return !leaf().has_upper_fence() || compare_bytes(leaf().upper_fence(), _bound.key()) > 0;
+  const int order = compare_bytes(leaf().lower_fence(), _bound.key());
+  return leaf().lower_fence().empty() || order < 0 || (order == 0 && _inclusive);
 }
 
 void ScanState::place_in_leaf() noexcept {

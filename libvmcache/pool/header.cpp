@@ -13,11 +13,19 @@
 namespace vmcache {
 namespace {
 
-std::uint32_t checksum_of(const Header& header) {
-  return crc32c(&header, offsetof(Header, checksum));
+//! Whether all but what tells ours from others is whole: damage there must not look like somebody else's file.
+bool was_ours(Header header) {
+  header.magic = Header::kMagic;
+  header.version = Header::kVersion;
+  header.page_bytes = kPageSize;
+  return header.checksum == header.compute_checksum();
 }
 
 }  // namespace
+
+std::uint32_t Header::compute_checksum() const noexcept {
+  return crc32c(this, offsetof(Header, checksum));
+}
 
 Header Header::read(Storage& storage) {
   PageBuffer page;
@@ -31,6 +39,13 @@ Header Header::read(Storage& storage) {
   }
   Header header;
   std::memcpy(&header, page.bytes.data(), sizeof header);
+  const std::uint32_t expected = header.compute_checksum();
+  const auto damaged = [&](const char* what) {
+    return Error(Errc::kCorrupt,
+                 fmt::format("{}: {} is damaged: its checksum is {:#010x}, its bytes give {:#010x}",
+                             storage.description(), what, header.checksum, expected));
+  };
+  if (header.checksum != expected && was_ours(header)) throw damaged("the front of the header");
   if (header.magic != kMagic) {
     throw Error(Errc::kNotADatabase,
                 fmt::format("{}: does not begin with a database header; not touched", storage.description()));
@@ -42,15 +57,12 @@ Header Header::read(Storage& storage) {
             "{}: version {} with pages of {} bytes; this library reads version {} with {}; not touched",
             storage.description(), header.version, header.page_bytes, kVersion, kPageSize));
   }
-  if (const std::uint32_t expected = checksum_of(header); header.checksum != expected) {
-    throw Error(Errc::kCorrupt, fmt::format("{}: header checksum is {:#010x}, its bytes give {:#010x}",
-                                            storage.description(), header.checksum, expected));
-  }
+  if (header.checksum != expected) throw damaged("the header");
   return header;
 }
 
 void Header::write(Storage& storage) {
-  checksum = checksum_of(*this);
+  checksum = compute_checksum();
   PageBuffer page;
   std::memcpy(page.bytes.data(), this, sizeof *this);
   int error = storage.write(0, page.bytes);

@@ -24,13 +24,14 @@ struct Header {
   std::array<char, 8> magic = kMagic;
   std::uint32_t version = kVersion;
   std::uint32_t page_bytes = kPageSize;
-  std::uint32_t clean = 0;  //!< 1 between a clean close and the next open
-  std::uint32_t format = 0;  //!< kPageHeaders or 0
+  std::uint32_t clean = 0;      //!< 1 between a clean close and the next open
+  std::uint32_t format = 0;     //!< kPageHeaders or 0
   std::uint64_t next_page = 1;  //!< lowest page id never handed out
   PageId free_list = kNoPage;   //!< first page of the list of free extents; valid while clean
   std::array<PageId, kRoots> roots{};
   std::uint32_t checksum = 0;  //!< CRC32C of all before
 
+  [[nodiscard]] std::uint32_t compute_checksum() const noexcept;
   //! Reads and checks it. Throws Error: kNotADatabase (foreign), kCorrupt (ours, but damaged), kIo.
   [[nodiscard]] static Header read(Storage& storage);
   //! Writes and flushes it. Throws Error kIo.

@@ -5,33 +5,11 @@
 
 #include <algorithm>
 #include <cassert>
-#include <cstring>
 
-#include "crc32c.hpp"
-#include "pool/page_buffer.hpp"
+#include "pool/free_list.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmcache {
-namespace {
-
-//! A page of the stored free list.
-struct FreeListPage {
-  static constexpr std::size_t kEntries = (kPageSize - 24) / sizeof(std::uint64_t);
-  std::uint64_t next;      // page id, kNoPage at the end
-  std::uint64_t count;     // of entries
-  std::uint32_t checksum;  // CRC32C of the page with this field 0
-  std::uint32_t reserved;
-  std::array<std::uint64_t, kEntries> entries;  // page_id << 4 | order
-};
-static_assert(sizeof(FreeListPage) <= kPageSize);
-
-std::uint32_t checksum_of(FreeListPage page) {
-  page.checksum = 0;
-  return crc32c(&page, sizeof page);
-}
-
-}  // namespace
-
 PageAllocator::PageAllocator(Storage& storage, std::uint64_t capacity_pages, std::uint64_t next_page)
     : _storage(storage),
       _capacity_pages(capacity_pages),
@@ -183,54 +161,16 @@ void PageAllocator::release_held() {
 
 PageId PageAllocator::save() {
   const std::lock_guard lock(_mutex);
-  const std::vector<Extent> extents = free_extents();
-  PageId next = kNoPage;
-  // Each page of the chain is the first page of one of the extents it lists: there are always enough.
-  for (std::size_t begin = 0; begin < extents.size(); begin += FreeListPage::kEntries) {
-    const std::size_t count = std::min(FreeListPage::kEntries, extents.size() - begin);
-    FreeListPage list{};
-    list.next = next;
-    list.count = count;
-    for (std::size_t i = 0; i < count; ++i) {
-      list.entries[i] = extents[begin + i].page_id << 4 | extents[begin + i].order;
-    }
-    list.checksum = checksum_of(list);
-    PageBuffer page;
-    std::memcpy(page.bytes.data(), &list, sizeof list);
-    next = extents[begin].page_id;
-    if (const int error = _storage.write(next * kPageSize, page.bytes); error != 0) {
-      throw Error(Status{Errc::kIo, error, next}, "writing the list of free pages");
-    }
-  }
-  return next;
+  return write_free_list(_storage, free_extents());
 }
 
 void PageAllocator::load(PageId first) {
   const std::lock_guard lock(_mutex);
-  std::uint64_t visited = 0;
-  for (PageId page_id = first; page_id != kNoPage;) {
-    const auto corrupt = [&](const char* what) {
-      throw Error(Status{Errc::kCorrupt, 0, page_id}, std::string("the list of free pages: ") + what);
-    };
-    if (page_id >= next_page() || ++visited > next_page()) corrupt("page id out of range");
-    PageBuffer page;
-    if (const int error = _storage.read(page_id * kPageSize, page.bytes); error != 0) {
-      throw Error(Status{Errc::kIo, error, page_id}, "reading the list of free pages");
+  read_free_list(_storage, first, next_page(), [&](Extent extent) {
+    if (!_free[extent.order].insert(extent.page_id).second) {
+      throw Error(Status{Errc::kCorrupt, 0, extent.page_id}, "the list of free pages: page listed twice");
     }
-    FreeListPage list;
-    std::memcpy(&list, page.bytes.data(), sizeof list);
-    if (list.checksum != checksum_of(list)) corrupt("checksum mismatch");
-    if (list.count > FreeListPage::kEntries) corrupt("too many entries");
-    for (std::size_t i = 0; i < list.count; ++i) {
-      const Extent extent{list.entries[i] >> 4, static_cast<unsigned>(list.entries[i] & 0xf)};
-      if (extent.order > kMaxOrder || extent.page_id == kNoPage ||
-          extent.page_id + extent.pages() > next_page()) {
-        corrupt("extent out of range");
-      }
-      if (!_free[extent.order].insert(extent.page_id).second) corrupt("page listed twice");
-    }
-    page_id = list.next;
-  }
+  });
 }
 
 }  // namespace vmcache

@@ -11,6 +11,7 @@
 
 #include "log.hpp"
 #include "pool/page_buffer.hpp"
+#include "recovery/master.hpp"
 #include "recovery/record.hpp"
 #include "storage/open.hpp"
 #include "vmcache/error.hpp"
@@ -57,21 +58,6 @@ std::unique_ptr<Storage> open_log_storage(const LogOptions& options) {
 }
 
 }  // namespace
-
-//! The log's own header; there are two, written in turn.
-struct WriteAheadLog::Master {
-  static constexpr std::array<char, 8> kMagic{'v', 'm', 'c', 'l', 'o', 'g', '1', '\0'};
-  std::array<char, 8> magic = kMagic;
-  std::uint64_t number = 0;  //!< the greater one counts
-  std::uint64_t capacity = 0;
-  Lsn begin = 0;
-  std::uint32_t epoch = 0;
-  std::uint32_t checksum = 0;
-
-  [[nodiscard]] std::uint32_t compute_checksum() const noexcept {
-    return crc32c(this, offsetof(Master, checksum));
-  }
-};
 
 void WriteAheadLog::Free::operator()(std::byte* memory) const noexcept {
   std::free(memory);
@@ -145,18 +131,17 @@ bool WriteAheadLog::read_masters(Master& newest) {
   }
   bool found = false;
   bool blank = true;
-  for (std::uint64_t slot = 0; slot < 2; ++slot) {
-    PageBuffer page;
-    if (const int error = _storage->read(slot * kPageSize, page.bytes); error != 0) {
-      throw Error(Status{Errc::kIo, error, kNoPage}, "reading " + description());
-    }
-    blank = blank && std::ranges::all_of(page.bytes, [](std::byte byte) { return byte == std::byte{0}; });
-    Master master;
-    std::memcpy(&master, page.bytes.data(), sizeof master);
-    if (master.magic != Master::kMagic || master.checksum != master.compute_checksum()) continue;
-    if (!found || master.number > newest.number) newest = master;
+  bool damaged = false;
+  for (unsigned slot = 0; slot < Master::kSlots; ++slot) {
+    const MasterSlot read = read_master_slot(*_storage, slot);
+    blank = blank && read.blank;
+    damaged = damaged || (!read.whole && !read.blank);
+    if (!read.whole) continue;
+    if (!found || read.master.number > newest.number) newest = read.master;
     found = true;
   }
+  // The damaged one may have been the newer one, of the next epoch: that one must not be taken again.
+  if (damaged) ++newest.epoch;
   if (!found && !blank) throw Error(Errc::kNotADatabase, description() + ": is not a log; not touched");
   return found;
 }

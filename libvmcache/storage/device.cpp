@@ -18,14 +18,14 @@ void Device::fail(Errc code, int error, const std::string& what) const {
   throw Error(Status{code, error, kNoPage}, fmt::format("{} {}", what, _path));
 }
 
-void Device::lock() const {
+void Device::lock(Access access) const {
   // A process that was killed a moment ago may hold it a little longer: an io_uring lets go of its files some time
   // after it was closed.
   constexpr int kTries = 50;
   constexpr timespec kPause{0, 10'000'000};
   int error = 0;
   for (int i = 0; i < kTries; ++i) {
-    if (::flock(fd(), LOCK_EX | LOCK_NB) == 0) return;
+    if (::flock(fd(), (access == Access::kReadOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return;
     error = errno;
     if (error != EWOULDBLOCK) break;
     ::nanosleep(&kPause, nullptr);
@@ -52,7 +52,8 @@ bool would_be_a_device(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::unique_ptr<Device> open_device(const std::filesystem::path& path, const PoolOptions& options, Log& log) {
+std::unique_ptr<Device> open_device(const std::filesystem::path& path, const PoolOptions& options, Log& log,
+                                    Access access) {
   struct stat info {};
   const bool there = ::stat(path.c_str(), &info) == 0;
   const bool character = there && S_ISCHR(info.st_mode);
@@ -65,7 +66,14 @@ std::unique_ptr<Device> open_device(const std::filesystem::path& path, const Poo
   if (!there && would_be_a_device(path))
     throw Error(Status{Errc::kInvalidOption, ENOENT, kNoPage},
                 fmt::format("{}: no such device", path.string()));
-  if (!character) return open_file_device(path, options, log);
+  if (!character) return open_file_device(path, options, log, access);
+  if (access == Access::kReadOnly) {
+    throw Error(
+        Errc::kUnsupported,
+        fmt::format("{}: a character device cannot be locked against writers; name the namespace's block "
+                    "device",
+                    path.string()));
+  }
   if (options.storage == StorageKind::kIoUring || options.storage == StorageKind::kPread) {
     throw Error(
         Errc::kUnsupported,

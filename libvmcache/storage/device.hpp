@@ -19,6 +19,11 @@ namespace vmcache {
 
 class Log;
 
+enum class Access : std::uint8_t {
+  kReadWrite,
+  kReadOnly,  //!< what writes fails; several may have it open at once, but nobody who writes
+};
+
 //! Thread-safe but for resize(). The back ends are file_device.cpp and nvme_device.cpp.
 class Device {
  public:
@@ -52,8 +57,8 @@ class Device {
   [[nodiscard]] virtual std::string description() const = 0;
 
  protected:
-  //! Locks it against a second opening. Throws Error kInUse, kIo.
-  void lock() const;
+  //! Locks it against a second opening, or against one for writing. Throws Error kInUse, kIo.
+  void lock(Access access) const;
   //! Throws Error about this device.
   [[noreturn]] void fail(Errc code, int error, const std::string& what) const;
   //! True if the first MiB, where labels, partition tables and superblocks live, is all zeros.
@@ -68,10 +73,11 @@ class Device {
 
 //! Opens one by what `path` is. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported.
 [[nodiscard]] std::unique_ptr<Device> open_device(const std::filesystem::path& path,
-                                                  const PoolOptions& options, Log& log);
+                                                  const PoolOptions& options, Log& log,
+                                                  Access access = Access::kReadWrite);
 //! The two kinds of it.
 [[nodiscard]] std::unique_ptr<Device> open_file_device(const std::filesystem::path& path,
-                                                       const PoolOptions& options, Log& log);
+                                                       const PoolOptions& options, Log& log, Access access);
 [[nodiscard]] std::unique_ptr<Device> open_nvme_device(const std::filesystem::path& path);
 
 }  // namespace vmcache

@@ -29,9 +29,10 @@ Device::Kind kind_of(const std::string& path) {
 
 class FileDevice final : public Device {
  public:
-  FileDevice(std::string path, const PoolOptions& options, Log& log) : Device(path, kind_of(path)) {
+  FileDevice(std::string path, const PoolOptions& options, Log& log, Access access)
+      : Device(path, kind_of(path)), _access(access) {
     open(options, log);
-    lock();
+    lock(access);
     inspect();
   }
   ~FileDevice() override {
@@ -111,7 +112,8 @@ class FileDevice final : public Device {
   [[nodiscard]] bool is_block() const noexcept { return kind() == Kind::kBlock; }
 
   void open(const PoolOptions& options, Log& log) {
-    const int flags = O_RDWR | O_CLOEXEC | (options.create ? O_CREAT : 0);
+    const bool writes = _access == Access::kReadWrite;
+    const int flags = O_CLOEXEC | (writes ? O_RDWR : O_RDONLY) | (options.create && writes ? O_CREAT : 0);
     _direct = options.direct_io;
     int fd = ::open(path().c_str(), flags | (_direct ? O_DIRECT : 0), 0640);
     if (fd < 0 && _direct && errno == EINVAL) {
@@ -122,10 +124,12 @@ class FileDevice final : public Device {
     }
     if (fd < 0) {
       const int error = errno;
+      if (error == ENOENT && !writes) fail(Errc::kInvalidOption, error, "there is no file");
       if (error == ENOENT && !options.create)
         fail(Errc::kInvalidOption, error, "create = false, and there is no file");
       const bool denied = error == EACCES || error == EPERM || error == EROFS;
-      fail(Errc::kIo, error, denied ? "no permission to read and write" : "opening");
+      fail(Errc::kIo, error,
+           denied ? (writes ? "no permission to read and write" : "no permission to read") : "opening");
     }
     _fd = FileDescriptor(fd);
   }
@@ -145,7 +149,7 @@ class FileDevice final : public Device {
     if (static_cast<std::size_t>(block_bytes) > kPageSize)
       fail(Errc::kUnsupported, 0, fmt::format("blocks of {} bytes are larger than a page:", block_bytes));
     int read_only = 0;
-    if (::ioctl(fd(), BLKROGET, &read_only) == 0 && read_only != 0)
+    if (_access == Access::kReadWrite && ::ioctl(fd(), BLKROGET, &read_only) == 0 && read_only != 0)
       fail(Errc::kIo, EROFS, "no permission to write");
   }
 
@@ -171,6 +175,7 @@ class FileDevice final : public Device {
     return 0;
   }
 
+  const Access _access;
   bool _direct = true;
   dev_t _node = 0;
   std::uint64_t _device_bytes = 0;
@@ -179,8 +184,8 @@ class FileDevice final : public Device {
 }  // namespace
 
 std::unique_ptr<Device> open_file_device(const std::filesystem::path& path, const PoolOptions& options,
-                                         Log& log) {
-  return std::make_unique<FileDevice>(path.string(), options, log);
+                                         Log& log, Access access) {
+  return std::make_unique<FileDevice>(path.string(), options, log, access);
 }
 
 }  // namespace vmcache

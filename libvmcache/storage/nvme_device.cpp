@@ -29,7 +29,7 @@ class NvmeDevice final : public Device {
  public:
   explicit NvmeDevice(std::string path) : Device(std::move(path), Kind::kNvme) {
     open();
-    lock();
+    lock(Access::kReadWrite);
     identify();
     limit_transfers();
   }

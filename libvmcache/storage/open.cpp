@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "storage/device_storage.hpp"
+#include "storage/stripe_label.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmcache {
@@ -60,20 +61,34 @@ void refuse_twice(const Paths& paths) {
   }
 }
 
-}  // namespace
-
-std::unique_ptr<Storage> open_storage(const PoolOptions& options, Log& log) {
-  if (options.make_storage) return options.make_storage();
-  const Paths paths = options.paths.empty() ? Paths{options.path} : options.paths;
+Devices open_devices(const Paths& paths, const PoolOptions& options, Log& log, Access access) {
   if (paths[0].empty()) throw Error(Errc::kInvalidOption, "path is empty: name a file or a block device");
   if (paths.size() > 1) {
     refuse_several_kinds(paths);
     refuse_twice(paths);
     refuse_missing(paths);
   }
-  std::vector<std::unique_ptr<Device>> devices;
-  for (const auto& path : paths) devices.push_back(open_device(path, options, log));
-  return make_device_storage(std::move(devices), options, log);
+  Devices devices;
+  for (const auto& path : paths) devices.push_back(open_device(path, options, log, access));
+  return devices;
+}
+
+}  // namespace
+
+std::unique_ptr<Storage> open_storage(const PoolOptions& options, Log& log) {
+  if (options.make_storage) return options.make_storage();
+  const Paths paths = options.paths.empty() ? Paths{options.path} : options.paths;
+  return make_device_storage(open_devices(paths, options, log, Access::kReadWrite), options, log);
+}
+
+ReadOnlyStorage open_storage_read_only(std::span<const std::filesystem::path> paths, Log& log) {
+  PoolOptions options;
+  options.storage = StorageKind::kPread;
+  Devices devices = open_devices({paths.begin(), paths.end()}, options, log, Access::kReadOnly);
+  ReadOnlyStorage opened;
+  if (devices.size() > 1) opened.layout = StripeSet(devices, 0).layout();
+  opened.storage = make_device_storage(std::move(devices), options, log);
+  return opened;
 }
 
 }  // namespace vmcache

@@ -52,8 +52,18 @@ bool is_label(const StripeLabel& label) {
   return label.magic == StripeLabel::kMagic;
 }
 
+//! Whether it would check if magic and version were ours: damage there must not look like somebody else's device.
+bool was_label(StripeLabel label) {
+  label.magic = StripeLabel::kMagic;
+  label.version = StripeLabel::kVersion;
+  return label.checksum == checksum_of(label);
+}
+
 //! A label that can be believed; else throws.
 void check_label(const Device& device, const StripeLabel& label) {
+  if (label.checksum != checksum_of(label) && was_label(label)) {
+    throw Error(Errc::kCorrupt, device.path() + ": its stripe label is damaged");
+  }
   if (!is_label(label)) {
     throw Error(Errc::kNotADatabase,
                 device.path() + ": is neither empty nor a device of a striped database; not touched");

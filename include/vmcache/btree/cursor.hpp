@@ -56,6 +56,7 @@ class ScanState {
   [[nodiscard]] NodeReader leaf() const noexcept { return NodeReader{_page.data()}; }
   [[nodiscard]] bool ascending() const noexcept { return _direction == Direction::kAscending; }
   void place_in_leaf() noexcept;
+  [[nodiscard]] bool advances() const noexcept;
   void remember_fence() noexcept;
   void take_entry();
   [[nodiscard]] bool take_large(BufferPool& pool, Need& need);

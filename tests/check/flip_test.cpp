@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+//
+// One flipped bit, anywhere: the library gives an error or a right answer, and vmcache-check finds it and says where.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "btree/node.hpp"
+#include "check/damage.hpp"
+
+namespace vmcache {
+namespace {
+
+using check::Region;
+using test::Answer;
+using test::Images;
+using test::Place;
+using test::Places;
+using test::Recorder;
+
+constexpr int kFlips = 60;  // a region
+
+const Place& any_of(const std::vector<Place>& places, std::mt19937_64& random) {
+  return places[random() % places.size()];
+}
+
+std::string found_by(const check::Report& report) {
+  return report.text();
+}
+
+TEST(FlippedBit, InAClosedDatabaseWithItsLogIsFoundInEveryRegion) {
+  const test::Logged database = test::closed_database();
+  ASSERT_TRUE(test::check_images(database.images, true).sound());
+  const Places places = test::places_of(database.images, true);
+  std::mt19937_64 random(1);
+  for (const Region region : {Region::kHeader, Region::kFreeList, Region::kInner, Region::kLeaf,
+                              Region::kLargeValue, Region::kMaster, Region::kSnapshot}) {
+    ASSERT_TRUE(places.contains(region)) << to_string(region);
+    int errors = 0;
+    for (int i = 0; i < kFlips; ++i) {
+      Images bad = database.images;
+      test::flip_bit(bad, any_of(places.at(region), random), random);
+      const check::Report report = test::check_images(bad, true);
+      EXPECT_TRUE(test::names(report, {region})) << to_string(region) << ":\n" << found_by(report);
+      const Answer answer = test::ask(database, bad, database.least);
+      EXPECT_NE(answer, Answer::kWrong) << to_string(region);
+      errors += answer == Answer::kError;
+    }
+    // Page 0 and the list of free pages are the log's business; of two masters one suffices.
+    const bool mended = region == Region::kHeader || region == Region::kFreeList || region == Region::kMaster;
+    if (!mended) EXPECT_EQ(errors, kFlips) << to_string(region);
+  }
+}
+
+TEST(FlippedBit, InADatabaseThatIsToBeRecoveredIsFoundOrMended) {
+  const test::Logged database = test::cut_database();
+  const check::Report sound = test::check_images(database.images, true);
+  ASSERT_TRUE(sound.sound()) << sound.text();
+  EXPECT_TRUE(sound.counts.pending);
+  EXPECT_GT(sound.counts.transactions, 0U);
+  std::mt19937_64 random(2);
+  int found = 0;
+  const std::uint64_t used = 2 * kPageSize + (std::uint64_t{1} << 20);
+  for (int i = 0; i < 4 * kFlips; ++i) {
+    Images bad = database.images;
+    const bool in_log = i % 2 == 0;
+    test::flip_bit(bad,
+                   in_log ? Place{Recorder::kLog, 0, used}
+                          : Place{Recorder::kPages, 0, database.images[Recorder::kPages].size()},
+                   random);
+    const check::Report report = test::check_images(bad, true);
+    // The last record may be lost: that is what a crash looks like (R8).
+    const Answer answer = test::ask(database, bad, database.least - 1);
+    EXPECT_NE(answer, Answer::kWrong) << found_by(report);
+    if (answer == Answer::kError) EXPECT_FALSE(report.sound()) << found_by(report);
+    if (report.sound()) EXPECT_EQ(answer, Answer::kRight) << found_by(report);
+    found += !report.sound();
+  }
+  EXPECT_GT(found, kFlips / 4);
+}
+
+TEST(FlippedBit, InARecordIsNamedByItsPosition) {
+  const test::Logged database = test::cut_database();
+  Recorder recorder(database.images);
+  LogOptions options;
+  options.make_storage = [&] { return recorder.open(Recorder::kLog); };
+  WriteAheadLog log(options);
+  std::vector<WriteAheadLog::Record> records;
+  (void)log.scan([&](const WriteAheadLog::Record& record) { records.push_back(record); });
+  ASSERT_GT(records.size(), 40U);
+  std::mt19937_64 random(3);
+  for (int i = 0; i < kFlips; ++i) {
+    // Not the last ones, after which nothing says that they were durable.
+    const WriteAheadLog::Record& record = records[random() % (records.size() * 3 / 4)];
+    const std::uint64_t at = 2 * kPageSize + record.begin % log.capacity_bytes();
+    if (at + record.end - record.begin > 2 * kPageSize + log.capacity_bytes()) continue;
+    Images bad = database.images;
+    test::flip_bit(bad, {Recorder::kLog, at, 32 + record.body.size()}, random);
+    const check::Report report = test::check_images(bad, true);
+    EXPECT_TRUE(test::names(report, {Region::kRecord, Region::kSnapshot}));
+    ASSERT_FALSE(report.findings().empty());
+    EXPECT_EQ(report.findings()[0].place, "LSN " + std::to_string(record.begin)) << report.text();
+    EXPECT_EQ(test::ask(database, bad, 0), Answer::kError);
+  }
+}
+
+TEST(FlippedBit, InAPoolWithPageHeadersIsFoundInEveryRegion) {
+  const test::Plain database = test::plain_database(true);
+  ASSERT_TRUE(test::check_images(database.images, false).sound());
+  const Places places = test::places_of(database.images, false);
+  std::mt19937_64 random(4);
+  for (const auto& [region, list] : places) {
+    for (int i = 0; i < kFlips; ++i) {
+      Images bad = database.images;
+      test::flip_bit(bad, any_of(list, random), random);
+      const check::Report report = test::check_images(bad, false);
+      EXPECT_TRUE(test::names(report, {region})) << to_string(region) << ":\n" << found_by(report);
+      EXPECT_EQ(test::ask(database, bad), Answer::kError) << to_string(region);
+    }
+  }
+  EXPECT_EQ(places.size(), 5U) << "header, free list, inner, leaf, large value";
+}
+
+//! Without checksums, a wrong key or value looks like a right one. But the library must come to an end, and the checker
+//! must see what contradicts itself.
+TEST(FlippedBit, InAPoolWithoutPageHeadersEndsAndItsStructureIsChecked) {
+  const test::Plain database = test::plain_database(false);
+  ASSERT_TRUE(test::check_images(database.images, false).sound());
+  const Places places = test::places_of(database.images, false);
+  ASSERT_TRUE(places.contains(Region::kLargeValue));
+  std::mt19937_64 random(5);
+  for (const auto& [region, list] : places) {
+    const bool tree = region == Region::kInner || region == Region::kLeaf;
+    for (int i = 0; i < (tree ? 6 * kFlips : kFlips); ++i) {
+      Images bad = database.images;
+      Place place = any_of(list, random);
+      if (tree && i % 2 == 0) {  // where a node says how it is built
+        place.offset += btree::kHeaderAt;
+        place.bytes = sizeof(btree::NodeHeader) + 20 * sizeof(btree::InnerSlot);
+      }
+      test::flip_bit(bad, place, random);
+      const Answer answer = test::ask(database, bad);
+      const check::Report report = test::check_images(bad, false);
+      if (region == Region::kHeader || region == Region::kFreeList) {
+        EXPECT_EQ(answer, Answer::kError);
+        EXPECT_TRUE(test::names(report, {region})) << found_by(report);
+      }
+      if (answer == Answer::kError) EXPECT_FALSE(report.sound()) << to_string(region) << " flip " << i;
+    }
+  }
+}
+
+//! Everything outside the regions is unused: a flip there is silent, and does not matter.
+TEST(FlippedBit, ElsewhereDoesNotMatter) {
+  const test::Logged database = test::closed_database();
+  const Places places = test::places_of(database.images, true);
+  std::mt19937_64 random(6);
+  int flips = 0;
+  for (int i = 0; i < 20 * kFlips && flips < 2 * kFlips; ++i) {
+    const auto device = i % 2 == 0 ? Recorder::kPages : Recorder::kLog;
+    const Place place{device, random() % database.images[device].size(), 1};
+    const bool used = std::ranges::any_of(places, [&](const auto& region) {
+      return std::ranges::any_of(region.second, [&](const Place& other) {
+        return other.device == device && other.offset <= place.offset &&
+               place.offset < other.offset + other.bytes;
+      });
+    });
+    if (used) continue;
+    ++flips;
+    Images bad = database.images;
+    test::flip_bit(bad, place, random);
+    const check::Report report = test::check_images(bad, true);
+    EXPECT_TRUE(report.sound()) << found_by(report);
+    EXPECT_EQ(test::ask(database, bad, database.least), Answer::kRight);
+  }
+  EXPECT_GT(flips, kFlips);
+}
+
+}  // namespace
+}  // namespace vmcache
