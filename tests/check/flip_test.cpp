@@ -48,7 +48,9 @@ TEST(FlippedBit, InAClosedDatabaseWithItsLogIsFoundInEveryRegion) {
     }
     // Page 0 and the list of free pages are the log's business; of two masters one suffices.
     const bool mended = region == Region::kHeader || region == Region::kFreeList || region == Region::kMaster;
-    if (!mended) EXPECT_EQ(errors, kFlips) << to_string(region);
+    if (!mended) {
+      EXPECT_EQ(errors, kFlips) << to_string(region);
+    }
   }
 }
 
@@ -72,8 +74,12 @@ TEST(FlippedBit, InADatabaseThatIsToBeRecoveredIsFoundOrMended) {
     // The last record may be lost: that is what a crash looks like (R8).
     const Answer answer = test::ask(database, bad, database.least - 1);
     EXPECT_NE(answer, Answer::kWrong) << found_by(report);
-    if (answer == Answer::kError) EXPECT_FALSE(report.sound()) << found_by(report);
-    if (report.sound()) EXPECT_EQ(answer, Answer::kRight) << found_by(report);
+    if (answer == Answer::kError) {
+      EXPECT_FALSE(report.sound()) << found_by(report);
+    }
+    if (report.sound()) {
+      EXPECT_EQ(answer, Answer::kRight) << found_by(report);
+    }
     found += !report.sound();
   }
   EXPECT_GT(found, kFlips / 4);
@@ -145,7 +151,9 @@ TEST(FlippedBit, InAPoolWithoutPageHeadersEndsAndItsStructureIsChecked) {
         EXPECT_EQ(answer, Answer::kError);
         EXPECT_TRUE(test::names(report, {region})) << found_by(report);
       }
-      if (answer == Answer::kError) EXPECT_FALSE(report.sound()) << to_string(region) << " flip " << i;
+      if (answer == Answer::kError) {
+        EXPECT_FALSE(report.sound()) << to_string(region) << " flip " << i;
+      }
     }
   }
 }
