@@ -37,7 +37,11 @@ vmcache::StockRelease stock_release(const std::string& name) {
 
 vmcache::PoolOptions pool_options(const WorkloadOptions& options) {
   vmcache::PoolOptions pool;
-  pool.path = vmcache_file(options);
+  if (options.devices.empty()) {
+    pool.path = vmcache_file(options);
+  } else {
+    pool.paths.assign(options.devices.begin(), options.devices.end());
+  }
   pool.pool_bytes = options.pool_bytes;
   pool.capacity_bytes = options.data_bytes * 4 + (std::uint64_t{1} << 30);
   pool.workers = std::max(64u, options.threads);
@@ -143,7 +147,7 @@ class VmcacheSystem final : public System {
 };
 
 bool is_pristine(const WorkloadOptions& options) {
-  if (!std::filesystem::exists(vmcache_file(options))) return false;
+  if (options.devices.empty() && !std::filesystem::exists(vmcache_file(options))) return false;
   try {
     vmcache::BufferPool pool(pool_options(options));
     const Marker marker = read_marker(pool);
@@ -164,14 +168,17 @@ std::string vmcache_file(const WorkloadOptions& options) {
 
 void prepare_vmcache(const WorkloadOptions& options) {
   if (is_pristine(options)) return;
-  std::filesystem::remove(vmcache_file(options));
+  if (options.devices.empty()) std::filesystem::remove(vmcache_file(options));
   WorkloadOptions build = options;
   build.system = "vmcache";
   vmcache::BufferPool pool(pool_options(build));
+  if (pool.root(kTreeRoot) != vmcache::kNoPage)
+    throw std::runtime_error(
+        "--devices: they hold another database; blkdiscard, or zeros at their beginning, empty them");
   const KeySpace keys(options.records());
   Progress progress;
   const auto show = [&](std::uint64_t done) {
-    progress.show(fmt::format("building {}: {} %", vmcache_file(options), done * 100 / keys.loaded()));
+    progress.show(fmt::format("building {}: {} %", pool.description(), done * 100 / keys.loaded()));
   };
   pool.set_root(kTreeRoot, options.index == "plain" ? PlainIndex::build(pool, keys, show)
                                                     : BTreeIndex::build(pool, keys, show));

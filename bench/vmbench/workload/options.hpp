@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "workload/records.hpp"
 
@@ -26,9 +27,10 @@ struct Mix {
 struct WorkloadOptions {
   std::string workload = "lookup";  //!< lookup, or ycsb a..f
   std::string system;
-  std::string index = "btree";   //!< of the vmcache systems: the library's B+tree, or the peers' page format
-  std::string file;              //!< a suffix tells the formats apart
-  std::uint64_t data_bytes = 0;  //!< keys and values
+  std::string index = "btree";  //!< of the vmcache systems: the library's B+tree, or the peers' page format
+  std::string file;             //!< a suffix tells the formats apart
+  std::vector<std::string> devices;  //!< of the vmcache systems, instead of a file: empty, or left by --keep
+  std::uint64_t data_bytes = 0;      //!< keys and values
   std::uint64_t pool_bytes = 0;
   unsigned threads = 1;
   unsigned tasks = 128;  //!< in flight a thread, where the system can

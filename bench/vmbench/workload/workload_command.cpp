@@ -126,6 +126,9 @@ void check(const CommandOptions& options) {
   if (run.index == "plain" && options.workloads.front() != "lookup")
     throw CLI::ValidationError("--index", "plain is for lookups; allowed here: btree");
   if (run.pool_bytes < (1u << 20)) throw CLI::ValidationError("--pool", "at least 1MiB");
+  for (const std::string& system : options.systems)
+    if (!run.devices.empty() && system != "vmcache" && system != "vmcache-sync")
+      throw CLI::ValidationError("--devices", "not for " + system + "; allowed here: vmcache, vmcache-sync");
 }
 
 const std::vector<Column> kColumns{{"system", "system"},
@@ -157,7 +160,7 @@ void run_command(CommandOptions& options, const std::vector<std::string>& argume
       report.add_row(run_system(options.run, options, report));
     }
   }
-  if (!options.keep) remove_files(options);
+  if (!options.keep && options.run.devices.empty()) remove_files(options);
   report.print_table(kColumns);
   if (!options.json.empty()) report.write_json(options.json);
   if (!options.samples.empty()) write_samples(report, options.samples);
@@ -218,6 +221,11 @@ void add_common_options(CLI::App& command, CommandOptions& options, bool lookup)
   command.add_option("--seed", run.seed, "seed of keys and operations")->capture_default_str();
   command.add_option("--file", run.file, "data files are this path with .plain, .lmdb or .vmcache")
       ->default_val("vmbench.db");
+  command
+      .add_option("--devices", run.devices,
+                  "vmcache and vmcache-sync: empty block devices or NVMe character devices, with commas, "
+                  "instead of a file")
+      ->delimiter(',');
   command.add_flag("--keep", options.keep,
                    "keep the data files; the next run with the same --data uses them");
   command
