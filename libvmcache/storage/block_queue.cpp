@@ -33,13 +33,16 @@ std::optional<std::uint64_t> block_queue_number(dev_t device, const char* name) 
   return number_in(folder.parent_path() / "queue" / name);  // a partition lies in its disk's folder
 }
 
+std::string nvme_block_name(dev_t character_device) {
+  const std::string own = node("char", character_device).filename();
+  return own.starts_with("ng") ? "nvme" + own.substr(2) : std::string{};
+}
+
 std::optional<std::uint64_t> nvme_queue_number(dev_t character_device, const char* name) {
-  // Both nodes have the same parent, and names that differ by their beginning alone: ng0n1, nvme0n1. Before
-  // 6.2 or so, the character device lies one folder deeper.
+  // Both nodes have the same parent. Before 6.2 or so, the character device lies one folder deeper.
   const fs::path folder = node("char", character_device);
-  const std::string own = folder.filename();
-  if (!own.starts_with("ng")) return {};
-  const std::string block = "nvme" + own.substr(2);
+  const std::string block = nvme_block_name(character_device);
+  if (block.empty()) return {};
   for (fs::path parent = folder.parent_path(); parent.has_relative_path(); parent = parent.parent_path()) {
     if (const auto number = number_in(parent / block / "queue" / name)) return number;
   }

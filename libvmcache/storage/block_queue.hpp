@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What sysfs says of the queue of a block device.
+// What sysfs says of a block device.
 #pragma once
 
 #include <sys/types.h>
@@ -8,13 +8,17 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 namespace vmcache {
 
 //! A number under the queue/ folder of block device `device` (or of the whole disk if that is a partition), such
 //! as "io_poll". Empty if there is none.
 [[nodiscard]] std::optional<std::uint64_t> block_queue_number(dev_t device, const char* name);
-//! The same for the block device that belongs to an NVMe namespace's character device.
+//! The kernel's name of the block device that belongs to an NVMe namespace's character device: "nvme0n1" for ng0n1. Empty
+//! if it is not such a one.
+[[nodiscard]] std::string nvme_block_name(dev_t character_device);
+//! The same as above for the block device that belongs to an NVMe namespace's character device.
 [[nodiscard]] std::optional<std::uint64_t> nvme_queue_number(dev_t character_device, const char* name);
 
 }  // namespace vmcache

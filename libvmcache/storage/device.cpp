@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "storage/device.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -18,20 +19,44 @@ void Device::fail(Errc code, int error, const std::string& what) const {
   throw Error(Status{code, error, kNoPage}, fmt::format("{} {}", what, _path));
 }
 
-void Device::lock(Access access) const {
-  // A process that was killed a moment ago may hold it a little longer: an io_uring lets go of its files some time
-  // after it was closed.
+namespace {
+
+//! Repeats a call that fails with `busy` for half a second: a process that was killed a moment ago may hold on a little
+//! longer, because an io_uring lets go of its files some time after it was closed. Returns 0 or the last errno.
+template <typename Call>
+int patiently(int busy, Call call) {
   constexpr int kTries = 50;
   constexpr timespec kPause{0, 10'000'000};
   int error = 0;
   for (int i = 0; i < kTries; ++i) {
-    if (::flock(fd(), (access == Access::kReadOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return;
+    if (call()) return 0;
     error = errno;
-    if (error != EWOULDBLOCK) break;
+    if (error != busy) break;
     ::nanosleep(&kPause, nullptr);
   }
+  return error;
+}
+
+}  // namespace
+
+void Device::lock(Access access) const {
+  const int how = (access == Access::kReadOnly ? LOCK_SH : LOCK_EX) | LOCK_NB;
+  const int error = patiently(EWOULDBLOCK, [&] { return ::flock(fd(), how) == 0; });
+  if (error == 0) return;
   fail(error == EWOULDBLOCK ? Errc::kInUse : Errc::kIo, error,
        "another pool, here or in another process, has open");
+}
+
+void Device::claim(const std::string& block_node, Access access) {
+  const int error = patiently(EBUSY, [&] {
+    _claim = FileDescriptor(::open(block_node.c_str(), O_RDONLY | O_EXCL | O_CLOEXEC));
+    return static_cast<bool>(_claim);
+  });
+  if (error == EBUSY)
+    fail(Errc::kInUse, error,
+         fmt::format("{} is mounted, or another pool or program has it to itself:", block_node));
+  if (error != 0) fail(Errc::kIo, error, fmt::format("opening {} for", block_node));
+  if (access == Access::kReadOnly) _claim = FileDescriptor();
 }
 
 bool Device::begins_with_zeros() {

@@ -59,6 +59,9 @@ class Device {
  protected:
   //! Locks it against a second opening, or against one for writing. Throws Error kInUse, kIo.
   void lock(Access access) const;
+  //! Takes the block device for itself, against mounts and pools that reach it by another node; for reading it only finds
+  //! out that nobody has. Throws Error kInUse, kIo.
+  void claim(const std::string& block_node, Access access);
   //! Throws Error about this device.
   [[noreturn]] void fail(Errc code, int error, const std::string& what) const;
   //! True if the first MiB, where labels, partition tables and superblocks live, is all zeros.
@@ -69,6 +72,7 @@ class Device {
  private:
   std::string _path;
   Kind _kind;
+  FileDescriptor _claim;  // for nothing else, so that no io_uring holds it longer than we do
 };
 
 //! Opens one by what `path` is. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported.

@@ -33,6 +33,7 @@ class FileDevice final : public Device {
       : Device(path, kind_of(path)), _access(access) {
     open(options, log);
     lock(access);
+    if (is_block()) claim(this->path(), access);
     inspect();
   }
   ~FileDevice() override {

@@ -7,10 +7,12 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
 #include <vector>
 
 #include "storage/aligned_buffer.hpp"
@@ -30,6 +32,7 @@ class NvmeDevice final : public Device {
   explicit NvmeDevice(std::string path) : Device(std::move(path), Kind::kNvme) {
     open();
     lock(Access::kReadWrite);
+    claim_block_device();
     identify();
     limit_transfers();
   }
@@ -112,6 +115,17 @@ class NvmeDevice final : public Device {
            "not the character device of an NVMe namespace (/dev/ngXnY; /dev/nvmeX is its controller's):");
     }
     _namespace.id = static_cast<std::uint32_t>(id);
+  }
+
+  //! Both nodes lead to the same blocks. Where this one's is not to be had (a container, say), nothing can be claimed.
+  void claim_block_device() {
+    std::error_code ignored;
+    const auto node = std::filesystem::canonical(path(), ignored).replace_filename(nvme_block_name(_node));
+    struct stat info {};
+    if (node.has_filename() && ::stat(node.c_str(), &info) == 0 && S_ISBLK(info.st_mode) &&
+        ::access(node.c_str(), R_OK) == 0) {
+      claim(node, Access::kReadWrite);
+    }
   }
 
   void identify() {

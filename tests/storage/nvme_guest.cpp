@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <filesystem>
@@ -236,6 +237,24 @@ TEST(NvmeGuest, AFlushThatFailsIsAnErrorOnEveryPath) {
         std::string(error.what()).find("NVMe: media error: write fault") != std::string::npos;
     EXPECT_EQ(explained, path == kUnflushable) << error.what();
   }
+}
+
+TEST(NvmeGuest, ADeviceThatIsInUseIsRefusedByEitherNode) {
+  constexpr std::array kNodes{kGood, "/dev/vm/data0"};
+  wipe(kGood);
+  for (const char* first : kNodes) {
+    BufferPool pool(pool_on(first));
+    for (const char* second : kNodes)
+      EXPECT_EQ(error_of_open(pool_on(second)).code(), Errc::kInUse) << first << second;
+    pool.close();
+  }
+  for (const char* node : kNodes) {
+    const FileDescriptor other(::open("/dev/vm/data0", O_RDONLY | O_EXCL | O_CLOEXEC));  // as a mount does
+    const Error error = error_of_open(pool_on(node));
+    EXPECT_EQ(error.code(), Errc::kInUse);
+    EXPECT_NE(std::string(error.what()).find("is mounted, or another"), std::string::npos) << error.what();
+  }
+  BufferPool(pool_on(kGood)).close();
 }
 
 TEST(NvmeGuest, RefusesWhatIsNoNamespaceOrNotPermitted) {
