@@ -41,7 +41,7 @@ guest() {
   local out=$work/$kernel-$kind
   mkdir -p "$out"
   echo "=== Linux $kernel in a virtual machine, $kind"
-  tools/vm --kernel "$kernel" --no-module --nvme 512M,poll --nvme 512M,poll --load raid0 --timeout 2400 \
+  tools/vm --kernel "$kernel" --nvme 512M,poll --nvme 512M,poll --load raid0 --timeout 2400 \
     "${machine[@]}" -- sh bench/vmbench/io/ladder_guest.sh "$out" "$@"
   scripts/ladder_report.py merge "docs/ladder-$kernel-$kind.json" "$out/fs.json" "$out/md.json" "$out/disks.json"
 }

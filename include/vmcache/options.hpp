@@ -68,6 +68,10 @@ struct IoUringOptions {
   //! A kernel thread submits, so that submitting costs no system call. It keeps a core busy: off by default.
   //! The rings of a pool share one.
   Switch sq_polling = Switch::kOff;
+  //! The frames of exmap memory are registered once, so that no transfer of a single page looks them up and pins them
+  //! (Linux 6.5). They count once more against RLIMIT_MEMLOCK. Given up when the pool shrinks, since registered frames
+  //! cannot go back to the system; frames that come by growing are not registered.
+  Switch registered_frames = Switch::kAuto;
 };
 
 //! What a log says of a database that was not closed cleanly: instead of page 0 and the stored list of free pages.

@@ -21,6 +21,8 @@ struct IoRequest {
   Op op = Op::kRead;
   std::uint64_t offset = 0;   //!< bytes from the start of the database; a multiple of kPageSize
   std::byte* data = nullptr;  //!< page-aligned
+  //! The same bytes in the memory that Storage::register_memory() was given; null: they are not there.
+  std::byte* registered = nullptr;
   std::uint32_t bytes = 0;    //!< a multiple of kPageSize
   //! 0, or the errno of the failure. Set when the request completes; a short transfer is finished by the back
   //! end, and is an error (ENODATA for a read past the end, EIO for a write) only where it cannot be.
@@ -69,6 +71,12 @@ class Storage {
   //! A queue with room for at least `depth` requests (1..4096). `one_thread`: only the thread that makes it
   //! will use it; else several may, one after the other. Throws Error.
   [[nodiscard]] virtual std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) = 0;
+  //! Queues made from now on need not look `memory`, which is page-aligned, up and pin it for each transfer. It stays what
+  //! it is until forget_memory(). The last page is scribbled on. Returns 0, or an errno: EOPNOTSUPP where there is no such
+  //! thing. Once, before any queue is made.
+  [[nodiscard]] virtual int register_memory(std::span<std::byte> /*memory*/) { return EOPNOTSUPP; }
+  //! Lets go of it: queues do when they have nothing in flight, and transfers then go to IoRequest::data.
+  virtual void forget_memory() noexcept {}
   //! Blocking transfers for open and close. Return 0 or an errno; all or nothing.
   [[nodiscard]] virtual int read(std::uint64_t offset, std::span<std::byte> bytes) = 0;
   [[nodiscard]] virtual int write(std::uint64_t offset, std::span<const std::byte> bytes) = 0;

@@ -11,10 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "file_descriptor.hpp"
 #include "memory/memory.hpp"
+#include "memory/reservation.hpp"
 
 namespace vmcache {
 namespace {
@@ -98,7 +100,9 @@ class ExmapMemory final : public Memory {
  public:
   explicit ExmapMemory(const MemoryConfig& config)
       : _device(open_device(config)),
-        _area(_device.get(), EXMAP_OFF_EXMAP, config.capacity_pages * kPageSize, "the page area") {
+        _area(_device.get(), EXMAP_OFF_EXMAP, config.capacity_pages * kPageSize, "the page area"),
+        _capacity_pages(config.capacity_pages),
+        _frame_count(config.frames) {
     _base = _area.as<std::byte>();
     _interfaces.reserve(config.contexts);
     for (unsigned n = 0; n < config.contexts; ++n) {
@@ -113,6 +117,29 @@ class ExmapMemory final : public Memory {
     // All or nothing: what was mapped before the failure goes back.
     if (!status.ok()) (void)act(context, EXMAP_OP_FREE, wanted);
     return status;
+  }
+
+  [[nodiscard]] std::span<std::byte> show_frames(std::string& why_not) override {
+    exmap_query query{};
+    query.size = sizeof query;
+    if (call(_device.get(), EXMAP_IOCTL_QUERY, &query) != 0 || (query.features & EXMAP_FEATURE_VIEW) == 0) {
+      why_not = "this exmap module has no view of the frames";
+      return {};
+    }
+    try {
+      _numbers = Reservation(_capacity_pages * sizeof(std::uint32_t), "the numbers of frames");
+      _view.emplace(_device.get(), EXMAP_OFF_VIEW, _frame_count * kPageSize, "the view of the frames");
+    } catch (const Error& error) {
+      why_not = error.what();
+      return {};
+    }
+    _frame_numbers = reinterpret_cast<std::uint32_t*>(_numbers.data());
+    _frames.store(_view->as<std::byte>(), std::memory_order_relaxed);
+    return {_view->as<std::byte>(), _frame_count * kPageSize};
+  }
+  void hide_frames() noexcept override {
+    _frames.store(nullptr, std::memory_order_relaxed);
+    _view.reset();
   }
 
   // A batch pays the flush, which is the larger part of a single page's way (docs/performance.md).
@@ -131,6 +158,7 @@ class ExmapMemory final : public Memory {
  private:
   Status act(unsigned context, exmap_opcode opcode, std::span<const Extent> extents) {
     exmap_iov* entries = _interfaces[context].as<exmap_user_interface>()->iov;
+    const bool report = opcode == EXMAP_OP_ALLOC && _frames.load(std::memory_order_relaxed) != nullptr;
     while (!extents.empty()) {
       const std::size_t n = std::min<std::size_t>(extents.size(), EXMAP_USER_INTERFACE_PAGES);
       std::uint64_t pages = 0;
@@ -142,6 +170,7 @@ class ExmapMemory final : public Memory {
       action.interface = static_cast<std::uint16_t>(context);
       action.iov_len = static_cast<std::uint16_t>(n);
       action.opcode = static_cast<std::uint16_t>(opcode);
+      action.flags = report ? EXMAP_ACTION_REPORT_FRAME : 0;
       count(1, pages);
       // Not repeated on EINTR: the entries are results by then, and only a deadly signal interrupts this
       // call.
@@ -153,14 +182,27 @@ class ExmapMemory final : public Memory {
             failed == entries + n ? kNoPage : extents[static_cast<std::size_t>(failed - entries)].page_id;
         return {Errc::kOutOfMemory, error, page_id};
       }
+      if (report) note_frames(entries, extents.first(n));
       extents = extents.subspan(n);
     }
     return {};
   }
 
+  void note_frames(const exmap_iov* entries, std::span<const Extent> extents) noexcept {
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+      const std::int32_t frame = entries[i].res;
+      _frame_numbers[extents[i].page_id] =
+          frame == EXMAP_FRAME_NONE ? 0 : static_cast<std::uint32_t>(frame) + 1;
+    }
+  }
+
   FileDescriptor _device;
   Mapping _area;
   std::vector<Mapping> _interfaces;
+  const std::uint64_t _capacity_pages;
+  const std::uint64_t _frame_count;  // at open
+  Reservation _numbers;              // _frame_numbers
+  std::optional<Mapping> _view;
 };
 
 }  // namespace

@@ -36,6 +36,19 @@ class Memory {
   virtual Status exchange(unsigned context, std::span<const Extent> victims,
                           std::span<const Extent> wanted) = 0;
 
+  //! Shows all frames at addresses that stay, so that they can be registered for I/O; once, before anything else. Empty
+  //! if this back end cannot: `why_not` says why.
+  [[nodiscard]] virtual std::span<std::byte> show_frames(std::string& why_not);
+  //! Takes that back. io_address() gives none from now on.
+  virtual void hide_frames() noexcept {}
+  //! Where the frame of a page is shown, or null. The caller holds the page by a latch or a claim.
+  [[nodiscard]] std::byte* io_address(const Extent& extent) const noexcept {
+    std::byte* const frames = _frames.load(std::memory_order_relaxed);
+    if (frames == nullptr || extent.order != 0) return nullptr;
+    const std::uint32_t number = _frame_numbers[extent.page_id];
+    return number == 0 ? nullptr : frames + (number - 1) * kPageSize;
+  }
+
   //! True if a victim is best evicted just when its frame is wanted, false if victims are best collected to a
   //! batch.
   [[nodiscard]] virtual bool wants_pairs() const noexcept = 0;
@@ -52,11 +65,21 @@ class Memory {
     _pages.fetch_add(pages, std::memory_order_relaxed);
   }
   std::byte* _base = nullptr;
+  //! Where the frames are shown, or null. Once it is null again it stays so.
+  std::atomic<std::byte*> _frames{nullptr};
+  //! One a page: number of its frame plus 1; 0 if that is not shown. Only pages with a frame count. Written by
+  //! exchange(), whose caller holds the page; published with its state.
+  std::uint32_t* _frame_numbers = nullptr;
 
  private:
   std::atomic<std::uint64_t> _calls{0};
   std::atomic<std::uint64_t> _pages{0};
 };
+
+inline std::span<std::byte> Memory::show_frames(std::string& why_not) {
+  why_not = description() + " has no frames that could be shown apart from their pages";
+  return {};
+}
 
 //! What a back end is told at open.
 struct MemoryConfig {

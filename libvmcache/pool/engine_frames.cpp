@@ -131,6 +131,7 @@ void Engine::admit(FaultRequest& request) {
   request.op = IoRequest::Op::kRead;
   request.offset = request.extent.page_id * kPageSize;
   request.data = data;
+  request.registered = _core.memory->io_address(request.extent);
   request.bytes = static_cast<std::uint32_t>(request.extent.bytes());
   request.done_bytes = 0;
   request.error = 0;
@@ -212,6 +213,7 @@ void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) {
   request.op = IoRequest::Op::kWrite;
   request.offset = extent.page_id * kPageSize;
   request.data = _core.memory->base() + request.offset;
+  request.registered = _core.memory->io_address(extent);
   request.bytes = static_cast<std::uint32_t>(extent.bytes());
   request.done_bytes = 0;
   request.error = 0;
@@ -232,7 +234,10 @@ void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) {
 
 //! The log does not stand in the way any more.
 void Engine::prepare_write(WriteRequest& request) {
-  if (_core.options.page_header) request.data = request.sealed.seal(request.extent, request.data);
+  if (_core.options.page_header) {
+    request.data = request.sealed.seal(request.extent, request.data);
+    request.registered = nullptr;
+  }
   request.started_ns = _now_ns;
   _prepared.push_back(&request);
 }

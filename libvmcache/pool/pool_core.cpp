@@ -126,6 +126,7 @@ PoolCore::PoolCore(const PoolOptions& given)
     }
   }
   if (header.clean != 0 && header.free_list != kNoPage) allocator.load(header.free_list);
+  register_frames();
   description = storage->description() + ", " + memory->description();
   if (storage->size_bytes() < kPageSize) {
     if (const int error = storage->resize(kPageSize); error != 0) {
@@ -137,6 +138,24 @@ PoolCore::PoolCore(const PoolOptions& given)
   if (options.deallocate && options.change_log == nullptr && storage->deallocate({}) == 0)
     allocator.remember_freed();
   open = true;
+}
+
+void PoolCore::register_frames() {
+  const Switch wanted = options.io_uring.registered_frames;
+  if (wanted == Switch::kOff) return;
+  std::string why_not;
+  int error = 0;
+  if (const std::span<std::byte> frames = memory->show_frames(why_not); !frames.empty()) {
+    error = storage->register_memory(frames);
+    if (error == 0) return;
+    memory->hide_frames();
+    why_not = fmt::format("refused: {} (errno {})", std::strerror(error), error);
+  }
+  if (wanted == Switch::kOn) {
+    throw Error(Status{Errc::kUnsupported, error, kNoPage},
+                "registered frames were asked for, but " + why_not);
+  }
+  log(LogLevel::kInfo, "without registered frames: " + why_not);
 }
 
 std::uint64_t PoolCore::take_frames(std::uint64_t wanted) noexcept {

@@ -84,6 +84,9 @@ class PoolCore {
   bool open = false;
 
  private:
+  //! If the options say so. Throws Error kUnsupported.
+  void register_frames();
+
   std::atomic<std::int64_t> _free_frames;
   std::atomic<int> _last_write_error{0};
   std::atomic<std::uint64_t> _write_errors{0};

@@ -121,6 +121,9 @@ void resize(PoolCore& core, Engine& engine, std::uint64_t frames) {
   engine.drain();
   core.pool_frames.store(frames, std::memory_order_relaxed);
   core.residency.grow(frames);
+  // A registration would keep what is given back.
+  core.memory->hide_frames();
+  core.storage->forget_memory();
   (void)core.memory->resize(frames);  // giving memory back is a courtesy; the frames are not used any more
 }
 

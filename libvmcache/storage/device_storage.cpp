@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "log.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/queues.hpp"
+#include "storage/registered_memory.hpp"
 #include "storage/stripe_label.hpp"
 #include "vmcache/error.hpp"
 
@@ -55,6 +57,19 @@ class DeviceStorage final : public Storage {
         _ring ? make_ring_queue(_targets, *_ring, depth, one_thread) : make_pread_queue(_targets, depth);
     if (!can_grow()) return queue;
     return limit_file_size(_targets.layout, std::move(queue));
+  }
+
+  [[nodiscard]] int register_memory(std::span<std::byte> memory) override {
+    if (!_ring) return EOPNOTSUPP;
+    int error = 0;
+    RingSettings settings = *_ring;
+    settings.memory = RegisteredMemory::make(memory, error);
+    if (error == 0) error = try_registered(settings, memory);
+    if (error == 0) _ring = std::move(settings);
+    return error;
+  }
+  void forget_memory() noexcept override {
+    if (_ring && _ring->memory) _ring->memory->retire();
   }
 
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
@@ -127,6 +142,20 @@ class DeviceStorage final : public Storage {
       if (why_not_polled.empty()) why_not_polled = device->why_not_polled();
     }
     _ring = choose_ring_settings(options.io_uring, _targets, why_not_polled, name, log);
+  }
+
+  //! Reads a page into the last one of `memory`. Returns the errno with which the kernel refuses it; that the device
+  //! fails, or has no page yet, is none.
+  [[nodiscard]] int try_registered(const RingSettings& settings, std::span<std::byte> memory) const {
+    const std::unique_ptr<IoQueue> queue = make_ring_queue(_targets, settings, 1, true);
+    IoRequest request;
+    request.data = request.registered = memory.last(kPageSize).data();
+    request.bytes = kPageSize;
+    std::array<IoRequest*, 1> requests{&request};
+    queue->submit(requests);
+    while (queue->reap(requests, 1, 1'000'000'000) == 0) continue;
+    const bool refused = request.error == EINVAL || request.error == EFAULT || request.error == EOPNOTSUPP;
+    return refused ? request.error : 0;
   }
 
   [[nodiscard]] int ensure_labels() { return _set && !_set->labelled() ? _set->write(_devices) : 0; }

@@ -16,6 +16,7 @@
 #include "storage/nvme_command.hpp"
 #include "storage/nvme_status.hpp"
 #include "storage/queues.hpp"
+#include "storage/registered_memory.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmcache {
@@ -35,12 +36,13 @@ class RingQueue final : public IoQueue {
     if (const int error = init_ring(_ring, depth, settings, one_thread); error != 0) {
       throw Error(Status{Errc::kUnsupported, error, kNoPage}, "setting up an io_uring");
     }
-    // Both may be refused here though a trial worked (limits of the process and of the thread): plain descriptors
+    // All may be refused here though a trial worked (limits of the process and of the thread): plain descriptors
     // do as well.
     if (_settings.registered_files) {
       _settings.registered_files = ::io_uring_register_files(&_ring, targets.fds.data(),
                                                              static_cast<unsigned>(targets.fds.size())) == 0;
     }
+    if (_settings.memory && !_settings.memory->lend(_ring)) _settings.memory.reset();
     if (_settings.registered_ring && one_thread && ::io_uring_register_ring_fd(&_ring) == 1)
       _registrant = ::gettid();
     // A command never waits for a free entry, and the completion queue, twice as long, never overflows.
@@ -60,6 +62,7 @@ class RingQueue final : public IoQueue {
   [[nodiscard]] unsigned in_flight() const noexcept override { return _in_flight; }
 
   void submit(std::span<IoRequest* const> requests) override {
+    let_go_of_memory();
     for (IoRequest* request : requests) {
       request->done_bytes = 0;
       request->commands = 0;
@@ -94,10 +97,18 @@ class RingQueue final : public IoQueue {
     Piece piece;
     std::byte* data = nullptr;
     unsigned retries = 0;
+    bool registered = false;  // data is in the ring's registered memory
   };
 
   [[nodiscard]] unsigned commands_in_flight() const noexcept {
     return static_cast<unsigned>(_commands.size() - _free.size());
+  }
+
+  //! Of memory that is wanted back, as soon as no transfer uses it.
+  void let_go_of_memory() noexcept {
+    if (!_settings.memory || !_settings.memory->retired() || commands_in_flight() > 0) return;
+    (void)::io_uring_unregister_buffers(&_ring);
+    _settings.memory.reset();
   }
 
   //! Cuts what waits into commands, as long as there are any.
@@ -114,7 +125,8 @@ class RingQueue final : public IoQueue {
       _free.pop_back();
       command.request = &request;
       command.retries = 0;
-      command.data = request.data + request.done_bytes;
+      command.registered = _settings.memory && request.registered != nullptr;
+      command.data = (command.registered ? request.registered : request.data) + request.done_bytes;
       command.piece =
           _targets.layout.piece(request.offset + request.done_bytes, request.bytes - request.done_bytes);
       if (_settings.passthrough) {
@@ -147,8 +159,18 @@ class RingQueue final : public IoQueue {
     } else {
       ::io_uring_prep_write(sqe, fd, command.data, bytes, piece.offset);
     }
+    if (command.registered) use_registered(*sqe, command);
     if (_settings.registered_files) sqe->flags |= IOSQE_FIXED_FILE;
     ::io_uring_sqe_set_data(sqe, &command);
+  }
+
+  void use_registered(io_uring_sqe& sqe, const Command& command) const noexcept {
+    sqe.buf_index = static_cast<std::uint16_t>(_settings.memory->index_of(command.data));
+    if (_settings.passthrough) {
+      sqe.uring_cmd_flags = IORING_URING_CMD_FIXED;
+    } else {
+      sqe.opcode = sqe.opcode == IORING_OP_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+    }
   }
 
   //! Hands over what was prepared and waits. Signals, a full completion queue and "try again" are no

@@ -174,6 +174,7 @@ std::string RingSettings::description() const {
   add(deferred, "deferred task run");
   add(polled, "polled completions");
   add(sq_polling, "SQ polling");
+  add(memory != nullptr, "registered frames");
   return text;
 }
 

@@ -13,6 +13,7 @@ struct io_uring;
 namespace vmcache {
 
 class Log;
+class RegisteredMemory;
 struct Targets;
 
 struct RingSettings {
@@ -24,6 +25,7 @@ struct RingSettings {
   bool sq_polling = false;
   //! A ring that owns the kernel thread which submits for all others; while sq_polling.
   std::shared_ptr<io_uring> sq_owner;
+  std::shared_ptr<RegisteredMemory> memory;  //!< or none
 
   //! The features that are on, for messages.
   [[nodiscard]] std::string description() const;

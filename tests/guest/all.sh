@@ -23,7 +23,8 @@ NvmeOpen.*:Layouts/Queue.*:Stripe*:RingOptions.*"
 tree=$PWD
 programs="$tree"/build/release/tests/*/*_test
 [ "${3:-}" != some ] || programs="$tree/build/release/tests/pool/pool_basics_test
-  $tree/build/release/tests/pool/pool_resize_test $tree/build/release/tests/pool/pool_worker_test"
+  $tree/build/release/tests/pool/pool_registered_frames_test $tree/build/release/tests/pool/pool_resize_test
+  $tree/build/release/tests/pool/pool_worker_test"
 cd /tmp || exit 1
 for program in $programs; do
   name=${program##*/}

@@ -39,7 +39,8 @@ make_array() {
 
 ladder disks /dev/vm/data0,/dev/vm/data1 "$(echo uring uring-files uring-buffers uring-deferred uring-polled \
   uring-sqpoll uring-all passthrough passthrough-buffers passthrough-polled passthrough-all passthrough-sqpoll \
-  vmcache-uring vmcache-passthrough user-space | tr ' ' ,)" "$@"
+  vmcache-uring vmcache-passthrough vmcache-passthrough-registered vmcache-pool \
+  vmcache-pool-registered user-space | tr ' ' ,)" "$@"
 make_array
 ladder md /dev/md0 uring-md "$@"
 mkfs.ext4 -q -F -E nodiscard /dev/md0

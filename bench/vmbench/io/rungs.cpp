@@ -71,6 +71,21 @@ constexpr std::array kRungs{
          On::kDisks,
          Via::kLibrary,
          {.files = true, .deferred = true, .polled = true, .passthrough = true}},
+    Rung{"vmcache-passthrough-registered",
+         "the same into registered memory, as exmap's frames are",
+         On::kDisks,
+         Via::kLibrary,
+         {.files = true, .buffers = true, .deferred = true, .polled = true, .passthrough = true}},
+    Rung{"vmcache-pool",
+         "misses of a pool on exmap: a task, an eviction, page-table calls, passthrough without polling",
+         On::kDisks,
+         Via::kPool,
+         {.files = true, .deferred = true, .passthrough = true}},
+    Rung{"vmcache-pool-registered",
+         "the same with the frames registered",
+         On::kDisks,
+         Via::kPool,
+         {.files = true, .buffers = true, .deferred = true, .passthrough = true}},
     Rung{"user-space", "NVMe from user space (VFIO): not in this tree yet", On::kDisks, Via::kNone},
 };
 
@@ -92,6 +107,8 @@ std::unique_ptr<IoWay> make_way(const Rung& rung, IoLane& lane) {
       return make_ring_way(lane, rung.ring);
     case Via::kLibrary:
       return make_library_way(lane, rung.ring);
+    case Via::kPool:
+      return make_pool_way(lane, rung.ring);
     case Via::kNone:
       break;
   }

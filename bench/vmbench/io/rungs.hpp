@@ -13,7 +13,7 @@ struct Rung {
   //! Which of the given layers it is for.
   enum class On : std::uint8_t { kTop, kFile, kArray, kDisks };
   //! kNone: no machine can give it yet, and the description says why.
-  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kNone };
+  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kPool, kNone };
 
   const char* name;
   const char* description;
@@ -22,7 +22,9 @@ struct Rung {
   RingOptions ring = {};
 
   //! One transfer at a time, whatever the depth.
-  [[nodiscard]] bool synchronous() const { return via != Via::kRing && via != Via::kLibrary; }
+  [[nodiscard]] bool synchronous() const {
+    return via != Via::kRing && via != Via::kLibrary && via != Via::kPool;
+  }
   //! Past the page cache.
   [[nodiscard]] bool direct() const { return !synchronous() || via == Via::kPreadDirect; }
 };

@@ -1,79 +1,34 @@
 // SPDX-License-Identifier: MIT
 //
 // The library's own storage and queues, so that what they add to a bare ring can be seen.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <vector>
 
 #include "io/errors.hpp"
+#include "io/library_storage.hpp"
 #include "io/ways.hpp"
-#include "log.hpp"
-#include "storage/open.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmbench {
 
 namespace {
 
-constexpr std::uint64_t kChunk = std::uint64_t{1} << 20;
+//! Memory for the transfers of all lanes, where it is to be registered: that is done once for a storage.
+struct Arena {
+  static constexpr std::size_t kBytes = std::size_t{16} << 20;
+  alignas(kBlock) std::byte memory[kBytes];
+  std::atomic<std::size_t> used{0};
+};
+Arena arena;
 
-//! What the library finds must be blank, or it takes the devices for somebody else's.
-void wipe_beginning(const std::string& path) {
-  static const std::vector<std::byte> zeros(kChunk);
-  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  const bool done =
-      fd >= 0 && pwrite(fd, zeros.data(), kChunk, 0) == static_cast<ssize_t>(kChunk) && fsync(fd) == 0;
-  const int error = errno;
-  if (fd >= 0) close(fd);
-  if (!done) throw RungMissing(fmt::format("{}: cannot be made blank: {}", path, std::strerror(error)));
-}
-
-//! Striped, the library puts a label before its own first byte: all blocks lie elsewhere than the bench's.
-void number_through(vmcache::Storage& storage, std::uint64_t span_bytes) {
-  std::vector<std::byte> memory(kChunk + kBlock);
-  std::byte* chunk = memory.data() + (kBlock - reinterpret_cast<std::uintptr_t>(memory.data()) % kBlock);
-  for (std::uint64_t offset = 0; offset < span_bytes; offset += kChunk) {
-    const std::uint64_t bytes = std::min(kChunk, span_bytes - offset);
-    for (std::uint64_t at = 0; at < bytes; at += kBlock) mark_block(chunk + at, (offset + at) / kBlock, 0);
-    if (const int error = storage.write(offset, {chunk, bytes}); error != 0)
-      throw RungMissing(
-          fmt::format("{}: write at byte {}: {}", storage.description(), offset, std::strerror(error)));
-  }
-  if (const int error = storage.flush(); error != 0)
-    throw RungMissing(fmt::format("{}: flush: {}", storage.description(), std::strerror(error)));
-}
-
-vmcache::PoolOptions pool_options(const Layer& layer, const RingOptions& ring) {
-  vmcache::PoolOptions options;
-  for (const Device& device : layer.devices)
-    options.paths.emplace_back(ring.passthrough ? device.char_path : device.path);
-  if (layer.devices.size() > 1) options.stripe_bytes = layer.stripe_bytes;
-  options.create = false;
-  options.storage =
-      ring.passthrough ? vmcache::StorageKind::kNvmePassthrough : vmcache::StorageKind::kIoUring;
-  options.io_uring.polled = ring.polled ? vmcache::Switch::kOn : vmcache::Switch::kOff;
-  return options;
-}
-
-std::shared_ptr<vmcache::Storage> open_storage(const Layer& layer, const RingOptions& ring) {
-  const bool striped = layer.devices.size() > 1;
-  if (striped && !layer.expendable)
-    throw RungMissing("the library labels the devices of a stripe: needs --content-will-be-lost");
-  if (striped)
-    for (const Device& device : layer.devices) wipe_beginning(device.path);
-  vmcache::Log log{{}};
-  std::shared_ptr<vmcache::Storage> storage = vmcache::open_storage(pool_options(layer, ring), log);
-  if (storage->size_bytes() < layer.span_bytes)
-    throw RungMissing(fmt::format("{}: with the labels there is no room for {} bytes", storage->description(),
-                                  layer.span_bytes));
-  if (striped) number_through(*storage, layer.span_bytes);
-  return storage;
+void register_memory(vmcache::Storage& storage) {
+  if (const int error = storage.register_memory(arena.memory); error != 0)
+    throw RungMissing(fmt::format("{}: registering memory: {}", storage.description(), std::strerror(error)));
 }
 
 //! One for all threads of the run, which has a process of its own: the library locks what it opens.
@@ -81,7 +36,10 @@ std::shared_ptr<vmcache::Storage> shared_storage(const Layer& layer, const RingO
   static std::mutex mutex;
   static std::shared_ptr<vmcache::Storage> storage;
   const std::lock_guard lock(mutex);
-  if (!storage) storage = open_storage(layer, ring);
+  if (!storage) {
+    storage = open_library_storage(layer, ring);
+    if (ring.buffers) register_memory(*storage);
+  }
   return storage;
 }
 
@@ -95,6 +53,8 @@ class LibraryWay final : public IoWay {
         _requests(lane.config().depth),
         _done(lane.config().depth) {
     for (vmcache::IoRequest& request : _requests) _free.push_back(&request);
+    _registered = options.buffers;
+    if (_registered) use_arena();
   }
 
   void run() override {
@@ -118,6 +78,15 @@ class LibraryWay final : public IoWay {
     return _lane.slots()[static_cast<std::size_t>(&request - _requests.data())];
   }
 
+  void use_arena() {
+    const std::size_t bytes = _lane.config().io_bytes;
+    const std::size_t first = arena.used.fetch_add(_lane.slots().size() * bytes);
+    if (first + _lane.slots().size() * bytes > Arena::kBytes)
+      throw RungMissing(fmt::format("more than {} bytes in flight", Arena::kBytes));
+    for (std::size_t i = 0; i < _lane.slots().size(); i++)
+      _lane.slots()[i].buffer = arena.memory + first + i * bytes;
+  }
+
   bool submit() {
     _batch.clear();
     while (!_free.empty() && _lane.more()) {
@@ -128,6 +97,7 @@ class LibraryWay final : public IoWay {
       request = vmcache::IoRequest{};
       request.offset = slot.number * kBlock;
       request.data = slot.buffer;
+      if (_registered) request.registered = slot.buffer;
       request.bytes = static_cast<std::uint32_t>(_lane.config().io_bytes);
       _batch.push_back(&request);
     }
@@ -142,6 +112,7 @@ class LibraryWay final : public IoWay {
 
   IoLane& _lane;
   bool _polled;
+  bool _registered = false;
   std::shared_ptr<vmcache::Storage> _storage;
   std::unique_ptr<vmcache::IoQueue> _queue;
   std::vector<vmcache::IoRequest> _requests;
