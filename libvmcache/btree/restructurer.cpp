@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <new>
 #include <utility>
 
 #include "btree/node.hpp"
@@ -29,8 +30,13 @@ void Restructurer::end_split() noexcept {
 Need Restructurer::clean_up(BufferPool& pool) {
   end_split();
   if (_committed && _tree.has_orphans()) {
-    const std::vector<Extent> orphans = _tree.take_orphans();
-    _garbage.insert(_garbage.end(), orphans.begin(), orphans.end());
+    std::vector<Extent> orphans = _tree.take_orphans();
+    if (_garbage.empty()) _garbage.swap(orphans);
+    try {
+      _garbage.insert(_garbage.end(), orphans.begin(), orphans.end());
+    } catch (const std::bad_alloc&) {
+      _tree.leave_orphans(std::move(orphans));
+    }
   }
   while (!_garbage.empty()) {
     if (!pool.try_free(_garbage.back())) return Need::latch(_garbage.back().page_id);

@@ -2,6 +2,7 @@
 #include "vmcache/btree/tree_context.hpp"
 
 #include <algorithm>
+#include <new>
 #include <random>
 #include <string>
 #include <utility>
@@ -27,9 +28,13 @@ bool TreeContext::try_enter_split() noexcept {
   return false;
 }
 
-void TreeContext::leave_orphans(std::vector<Extent>&& extents) {
+void TreeContext::leave_orphans(std::vector<Extent>&& extents) noexcept {
   const std::lock_guard lock{_mutex};
-  _orphans.insert(_orphans.end(), extents.begin(), extents.end());
+  if (_orphans.empty()) _orphans.swap(extents);
+  try {
+    _orphans.insert(_orphans.end(), extents.begin(), extents.end());
+  } catch (const std::bad_alloc&) {  // NOLINT: without memory even for this they stay in use by nobody
+  }
   extents.clear();
   _orphans_left.store(!_orphans.empty(), std::memory_order_relaxed);
 }

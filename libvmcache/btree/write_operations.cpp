@@ -57,6 +57,9 @@ WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
   }
   if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
     _large.emplace(extent_front(tree.pool()), value.size(), tree.next_stamp());
+    // What has been placed must be kept, or given back, without asking for memory.
+    _large->reserve();
+    _garbage.reserve(_large->extents());
   }
 }
 

@@ -181,7 +181,12 @@ class StockMemory final : public Memory {
   }
 
   Status release_runs(std::span<const Extent> extents) {
-    std::vector<Extent> sorted(extents.begin(), extents.end());
+    std::vector<Extent> sorted;
+    try {
+      sorted.assign(extents.begin(), extents.end());
+    } catch (const std::bad_alloc&) {
+      return release_pages(extents);
+    }
     std::ranges::sort(sorted, {}, &Extent::page_id);
     for (std::size_t i = 0; i < sorted.size();) {
       const PageId first = sorted[i].page_id;

@@ -39,6 +39,7 @@ void back_off(unsigned restarts) noexcept {
 //! Worker's own.
 void run_blocking(detail::PoolCore& core, std::span<FaultRequest> requests) {
   const auto run = [&](Engine& engine) {
+    engine.expect(requests.size());
     std::size_t outstanding = requests.size();
     for (FaultRequest& request : requests) {
       request.asker = &outstanding;
@@ -84,7 +85,11 @@ BufferPool::~BufferPool() {
   try {
     close();
   } catch (const std::exception& error) {
-    _core->log(LogLevel::kError, fmt::format("closing {}: {}", _core->storage->description(), error.what()));
+    try {
+      _core->log(LogLevel::kError,
+                 fmt::format("closing {}: {}", _core->storage->description(), error.what()));
+    } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
+    }
   }
 }
 
@@ -136,7 +141,12 @@ void BufferPool::prefetch(std::span<const Extent> extents) {
 ExclusiveGuard BufferPool::allocate(unsigned order) {
   FaultRequest request;
   detail::prepare_new(*_core, request, order);
-  run_blocking(*_core, {&request, 1});
+  try {
+    run_blocking(*_core, {&request, 1});
+  } catch (...) {  // no engine, so nothing was begun
+    _core->allocator.free(request.extent);
+    throw;
+  }
   detail::settle_new(*_core, request);
   return ExclusiveGuard{page_ref(request.extent.page_id)};
 }

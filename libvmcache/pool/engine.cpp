@@ -56,10 +56,25 @@ void Engine::bind(bool one_thread) {
   // A queue that is tied to one thread is of no use to the next one.
   if (!_queue || _queue_one_thread || one_thread) {
     _queue.reset();
-    _queue = _core.storage->make_queue(_core.options.io_depth, one_thread);
+    auto queue = _core.storage->make_queue(_core.options.io_depth, one_thread);
+    const std::size_t depth = queue->depth();
+    _completed.resize(depth);
+    _prepared.reserve(depth);
+    for (auto* list : {&_held, &_held_before}) list->reserve(depth);
+    _written.reserve(depth);
+    _harvest.reserve(depth);
+    _leaving.reserve(_harvest.victims.capacity());
+    _wanted.reserve(kMaxBatch);
+    _queue = std::move(queue);
     _queue_one_thread = one_thread;
-    _completed.resize(_queue->depth());
   }
+}
+
+void Engine::expect(std::size_t requests) {
+  const std::size_t most = _unfinished + requests;
+  if (most <= _arrived.capacity()) return;
+  for (auto* list : {&_waiting, &_faults, &_turn, &_arrived})
+    list->reserve(2 * most);  // _arrived last: it is asked
 }
 
 bool Engine::idle() const noexcept {
@@ -119,6 +134,7 @@ void Engine::reap(unsigned wait_for, std::uint64_t timeout_ns) {
 
 void Engine::finish(FaultRequest& request, Status status) {
   request.status = status;
+  --_unfinished;
   request.done(request);
 }
 

@@ -21,7 +21,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -55,10 +54,17 @@ class Engine {
     _queue_one_thread = false;
   }
 
-  //! Takes the request. `done` is called in a later turn, never from here.
-  void start(FaultRequest& request) { _arrived.push_back(&request); }
+  //! Makes start() of that many more requests unable to fail. Throws std::bad_alloc.
+  void expect(std::size_t requests);
+  //! Takes the request. `done` is called in a later turn, never from here. Throws std::bad_alloc, and then has not.
+  void start(FaultRequest& request) {
+    expect(1);
+    ++_unfinished;
+    _arrived.push_back(&request);
+  }
 
-  //! One turn. With `may_wait` it sleeps until something can have changed.
+  //! All memory that turns need is taken before: by bind(), expect() and have_writes(). So they do not fail half-way,
+  //! with latches held and requests of others on the way. One turn. With `may_wait` it sleeps until something can have changed.
   void turn(bool may_wait);
   //! Turns until nothing that was started is unfinished.
   void drain();
@@ -108,7 +114,8 @@ class Engine {
   [[nodiscard]] std::size_t room() const noexcept;
   void admit(FaultRequest& request);
   void starve();
-  void start_write(Extent extent, std::uint32_t slot, WriteBatch* batch);
+  void have_writes(std::size_t count);
+  void start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept;
   void prepare_write(WriteRequest& request);
   void release_held();
   void complete_write(WriteRequest& request);
@@ -120,24 +127,28 @@ class Engine {
 
   std::vector<FaultRequest*> _arrived;  // started, not looked at
   std::vector<FaultRequest*> _waiting;  // for a latch, or for another's load
-  std::deque<FaultRequest*> _faults;    // claimed, without frames
+  std::vector<FaultRequest*> _faults;   // claimed, without frames
   std::vector<IoRequest*> _prepared;    // to be submitted at the end of the turn
   std::vector<IoRequest*> _completed;
   std::vector<FaultRequest*> _turn;  // scratch of advance's callers
   std::vector<Extent> _wanted;       // scratch of exchange()
   std::vector<Extent> _leaving;
-  Harvest _harvest;                        // of this turn's sweeps
-  std::vector<Harvest::Victim> _written;   // written back in the last turn's completions, not latched
+  Harvest _harvest;                       // of this turn's sweeps
+  std::vector<Harvest::Victim> _written;  // written back in the last turn's completions, not latched
   std::vector<std::unique_ptr<WriteRequest>> _writes;  // all there are
   std::vector<WriteRequest*> _free_writes;
   std::vector<WriteRequest*> _held;         // wait for the log, their pages latched shared
   std::vector<WriteRequest*> _held_before;  // scratch of release_held()
-  std::size_t _eviction_writes = 0;  // in flight
+  std::size_t _unfinished = 0;              // requests that were started and have not ended
+  std::size_t _eviction_writes = 0;         // in flight
   std::uint64_t _now_ns = 0;
   std::uint64_t _write_failed_ns = 0;
   std::uint64_t _progress_ns = 0;  // when frames were last found, or a page written
   EngineCounters _counters;
 };
+
+//! Faults served by one page-table call (exmap takes 512 entries).
+inline constexpr std::size_t kMaxBatch = 512;
 
 //! The engine of the Worker that runs on this thread, if it is one of the pool's; else null.
 [[nodiscard]] Engine* engine_of_thread(const PoolCore& core) noexcept;

@@ -2,8 +2,10 @@
 //
 // The engine's side of frames: where they come from, and write-back on the way.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <new>
 
 #include "pool/engine.hpp"
 #include "pool/pool_core.hpp"
@@ -38,10 +40,9 @@ void Engine::serve_faults() {
     _core.give_frames(frames - used + (status.ok() ? 0 : used));
     if (used > 0) _progress_ns = _now_ns;
     for (std::size_t i = 0; i < _wanted.size(); ++i) {
-      FaultRequest& request = *_faults.front();
-      _faults.pop_front();
-      status.ok() ? admit(request) : fail_claim(request, status);
+      status.ok() ? admit(*_faults[i]) : fail_claim(*_faults[i], status);
     }
+    _faults.erase(_faults.begin(), _faults.begin() + static_cast<std::ptrdiff_t>(_wanted.size()));
     if (_wanted.size() < candidates) return starve();
     if (candidates == 0) return;
   }
@@ -62,7 +63,6 @@ void Engine::claim_written() {
 
 //! How many faults from the front there is I/O room for, and their pages.
 std::size_t Engine::pick_faults(std::uint64_t& pages) const {
-  constexpr std::size_t kMaxBatch = 512;  // a page-table call's worth (exmap takes 512 entries)
   const std::size_t most = std::min({_faults.size(), room(), kMaxBatch});
   for (std::size_t i = 0; i < most; ++i) pages += _faults[i]->extent.pages();
   return most;
@@ -98,7 +98,12 @@ std::uint64_t Engine::find_frames(std::uint64_t wanted) {
 void Engine::sweep(std::uint64_t pages, SweepEffort effort) {
   const std::size_t batch = _core.options.evict_batch;
   // 0 while a batch of dirty pages is on its way out: the sweep then looks for clean ones only.
-  const std::size_t dirty_room = std::min(room(), batch - std::min(batch, _eviction_writes));
+  std::size_t dirty_room = std::min(room(), batch - std::min(batch, _eviction_writes));
+  try {
+    have_writes(dirty_room);
+  } catch (const std::bad_alloc&) {
+    dirty_room = _free_writes.size();  // with what there is, if only clean pages
+  }
   _core.residency.sweep(pages, dirty_room, effort, _harvest);
   for (const Harvest::Dirty& dirty : _harvest.dirty) start_write(dirty.extent, dirty.slot, nullptr);
   _harvest.dirty.clear();
@@ -189,6 +194,7 @@ Status Engine::drop(Extent extent, PageState word) {
 }
 
 bool Engine::write_back(Extent extent, WriteBatch& batch) {
+  have_writes(1);
   AtomicPageState& state = _core.states()[extent.page_id];
   PageState word = state.load();
   do {
@@ -202,12 +208,17 @@ bool Engine::write_back(Extent extent, WriteBatch& batch) {
   return true;
 }
 
-//! Under a shared latch that is ours (I5).
-void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) {
-  if (_free_writes.empty()) {
+//! Before pages are latched for write-back. Throws std::bad_alloc.
+void Engine::have_writes(std::size_t count) {
+  while (_free_writes.size() < count) {
+    _free_writes.reserve(_writes.size() + 1);  // all may be free at once
     _writes.push_back(std::make_unique<WriteRequest>());
     _free_writes.push_back(_writes.back().get());
   }
+}
+
+//! Under a shared latch that is ours (I5).
+void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept {
   WriteRequest& request = *_free_writes.back();
   _free_writes.pop_back();
   request.op = IoRequest::Op::kWrite;
@@ -234,11 +245,15 @@ void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) {
 
 //! The log does not stand in the way any more.
 void Engine::prepare_write(WriteRequest& request) {
+  request.started_ns = _now_ns;
   if (_core.options.page_header) {
     request.data = request.sealed.seal(request.extent, request.data);
     request.registered = nullptr;
   }
-  request.started_ns = _now_ns;
+  if (request.data == nullptr) {
+    request.error = ENOMEM;
+    return complete_write(request);
+  }
   _prepared.push_back(&request);
 }
 

@@ -17,6 +17,7 @@ Engine& EngineSet::lease(bool one_thread) {
     std::unique_lock lock(_mutex);
     _returned.wait(lock, [&] { return !_idle.empty() || _engines.size() < _workers; });
     if (_idle.empty()) {
+      _idle.reserve(_engines.size() + 1);  // giving back cannot fail
       _engines.push_back(std::make_unique<Engine>(_core, static_cast<unsigned>(_engines.size())));
       engine = _engines.back().get();
     } else {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <new>
+#include <utility>
 
 #include "pool/free_list.hpp"
 #include "vmcache/error.hpp"
@@ -20,37 +22,59 @@ Extent PageAllocator::allocate(unsigned order) {
   const std::lock_guard lock(_mutex);
   Extent extent;
   if (!take_free(order, extent)) extent = extend(order);
+  fill_reserve();
   _allocated.fetch_add(extent.pages(), std::memory_order_relaxed);
   return extent;
 }
 
-void PageAllocator::free(Extent extent) {
+//! A set's node can be moved from set to set without memory; getting one may fail.
+PageAllocator::Node PageAllocator::make_node(PageId page_id) {
+  Ids one{page_id};
+  return one.extract(one.begin());
+}
+
+void PageAllocator::fill_reserve() noexcept try {
+  constexpr std::size_t kReserve = 64;
+  for (PageId n = 0; _reserve.size() < kReserve; ++n) _reserve.insert(n);
+} catch (const std::bad_alloc&) {  // NOLINT: then it is filled later
+}
+
+void PageAllocator::free(Extent extent) noexcept {
   const std::lock_guard lock(_mutex);
   assert(extent.page_id + extent.pages() <= next_page());
-  insert(extent);
-  // More than these are not remembered: to tell the device is a courtesy.
-  constexpr std::size_t kMostRemembered = 1 << 18;
-  if (_remember && _last_freed.size() < kMostRemembered) _last_freed.push_back(extent);
+  Node node;
+  try {
+    node = make_node(extent.page_id);
+    // More than these are not remembered: to tell the device is a courtesy.
+    constexpr std::size_t kMostRemembered = 1 << 18;
+    if (_remember && _last_freed.size() < kMostRemembered) _last_freed.push_back(extent);
+  } catch (const std::bad_alloc&) {
+    if (node.empty() && !_reserve.empty()) node = _reserve.extract(_reserve.begin());
+  }
+  if (node.empty()) return;
+  insert(extent, std::move(node));
   _freed.fetch_add(extent.pages(), std::memory_order_relaxed);
 }
 
 void PageAllocator::adopt(const std::vector<Extent>& extents) {
   const std::lock_guard lock(_mutex);
   for (const Extent& extent : extents) {
-    if (extent.page_id == kNoPage || extent.order > kMaxOrder || extent.page_id + extent.pages() > next_page()) {
+    if (extent.page_id == kNoPage || extent.order > kMaxOrder ||
+        extent.page_id + extent.pages() > next_page()) {
       throw Error(Status{Errc::kInvalidOption, 0, extent.page_id}, "a free extent lies outside the database");
     }
-    insert(extent);
+    insert(extent, make_node(extent.page_id));
   }
 }
 
-void PageAllocator::insert(Extent extent) {
+void PageAllocator::insert(Extent extent, Node node) noexcept {
   while (extent.order < kMaxOrder) {
     const PageId buddy = extent.page_id ^ extent.pages();
     if (_free[extent.order].erase(buddy) == 0) break;
     extent = {std::min(extent.page_id, buddy), extent.order + 1};
   }
-  const bool inserted = _free[extent.order].insert(extent.page_id).second;
+  node.value() = extent.page_id;
+  const bool inserted = _free[extent.order].insert(std::move(node)).inserted;
   assert(inserted && "page freed twice");
   (void)inserted;
 }
@@ -59,10 +83,12 @@ bool PageAllocator::take_free(unsigned order, Extent& extent) {
   for (unsigned larger = order; larger <= kMaxOrder; ++larger) {
     if (_free[larger].empty()) continue;
     extent = {*_free[larger].begin(), order};
-    _free[larger].erase(_free[larger].begin());
-    // The upper halves of what was split off stay free.
+    // The upper halves of what is split off stay free; their nodes come first, so that a failure changes nothing.
+    Ids halves;
     for (unsigned half = order; half < larger; ++half)
-      _free[half].insert(extent.page_id + (std::uint64_t{1} << half));
+      halves.insert(extent.page_id + (std::uint64_t{1} << half));
+    _free[larger].erase(_free[larger].begin());
+    for (unsigned half = order; half < larger; ++half) _free[half].insert(halves.extract(halves.begin()));
     return true;
   }
   return false;
@@ -76,7 +102,12 @@ Extent PageAllocator::extend(unsigned order) {
                                                  first, _capacity_pages));
   }
   if (first + pages > _storage_pages) grow_storage(first + pages);
-  for (PageId skipped = next_page(); skipped < first; ++skipped) insert({skipped, 0});
+  Ids skipped;
+  for (PageId page_id = next_page(); page_id < first; ++page_id) skipped.insert(page_id);
+  while (!skipped.empty()) {
+    const PageId page_id = *skipped.begin();
+    insert({page_id, 0}, skipped.extract(skipped.begin()));
+  }
   _next_page.store(first + pages, std::memory_order_release);
   return {first, order};
 }
@@ -155,7 +186,7 @@ bool PageAllocator::hold(Extent extent) {
 
 void PageAllocator::release_held() {
   const std::lock_guard lock(_mutex);
-  for (const Extent& extent : _held) insert(extent);
+  for (const Extent& extent : _held) insert(extent, make_node(extent.page_id));
   _held.clear();
 }
 

@@ -19,9 +19,11 @@ class PageAllocator {
   //! `storage` is grown ahead of the ids that are handed out.
   PageAllocator(Storage& storage, std::uint64_t capacity_pages, std::uint64_t next_page);
 
-  //! Throws Error kDatabaseFull (capacity, or os_error() from growing the storage).
+  //! Throws Error kDatabaseFull (capacity, or os_error() from growing the storage); std::bad_alloc.
   [[nodiscard]] Extent allocate(unsigned order);
-  void free(Extent extent);
+  //! Never fails, as giving back has to work where something else has failed: what it needs is taken by allocate(), or
+  //! else from a reserve. If even that is used up, the page ids are not handed out again until the next open.
+  void free(Extent extent) noexcept;
 
   //! Takes over extents nobody owns. Throws Error kInvalidOption.
   void adopt(const std::vector<Extent>& extents);
@@ -77,7 +79,12 @@ class PageAllocator {
   [[nodiscard]] std::uint64_t freed_pages() const noexcept { return _freed.load(std::memory_order_relaxed); }
 
  private:
-  void insert(Extent extent);
+  using Ids = std::set<PageId>;
+  using Node = Ids::node_type;
+
+  [[nodiscard]] static Node make_node(PageId page_id);
+  void insert(Extent extent, Node node) noexcept;
+  void fill_reserve() noexcept;
   [[nodiscard]] bool take_free(unsigned order, Extent& extent);
   [[nodiscard]] Extent extend(unsigned order);
   void grow_storage(std::uint64_t pages);
@@ -87,7 +94,8 @@ class PageAllocator {
   Storage& _storage;
   const std::uint64_t _capacity_pages;
   mutable std::mutex _mutex;
-  std::array<std::set<PageId>, kMaxOrder + 1> _free;
+  std::array<Ids, kMaxOrder + 1> _free;
+  Ids _reserve;  // nodes for free()
   bool _remember = false;
   std::vector<Extent> _last_freed;  // since they were last held
   std::uint64_t _first_freed = 0;   // number of the first of them

@@ -2,7 +2,6 @@
 #include "pool/page_seal.hpp"
 
 #include <cstring>
-#include <new>
 
 #include "crc32c.hpp"
 
@@ -24,11 +23,11 @@ std::uint32_t checksum_of(PageHeader header, Extent extent, const std::byte* byt
 
 }  // namespace
 
-std::byte* SealBuffer::seal(Extent extent, const std::byte* page) {
+std::byte* SealBuffer::seal(Extent extent, const std::byte* page) noexcept {
   if (_bytes < extent.bytes()) {
     _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPageSize, extent.bytes())));
     _bytes = _memory ? extent.bytes() : 0;
-    if (!_memory) throw std::bad_alloc();
+    if (!_memory) return nullptr;
   }
   std::memcpy(_memory.get(), page, extent.bytes());
   seal_in_place(extent, _memory.get());

@@ -17,8 +17,8 @@ namespace vmcache {
 //! latch, and optimistic readers would see its header change (I3).
 class SealBuffer {
  public:
-  //! Copies the extent's bytes and seals the copy. Throws std::bad_alloc.
-  [[nodiscard]] std::byte* seal(Extent extent, const std::byte* page);
+  //! Copies the extent's bytes and seals the copy. Null if there is no memory for it.
+  [[nodiscard]] std::byte* seal(Extent extent, const std::byte* page) noexcept;
 
  private:
   struct Free {

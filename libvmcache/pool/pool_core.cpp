@@ -169,12 +169,13 @@ std::uint64_t PoolCore::take_frames(std::uint64_t wanted) noexcept {
   }
 }
 
-void PoolCore::report_write_error(const Status& status) {
+void PoolCore::report_write_error(const Status& status) noexcept try {
   _last_write_error.store(status.os_error, std::memory_order_relaxed);
   const std::uint64_t times = _write_errors.fetch_add(1, std::memory_order_relaxed) + 1;
   if (!std::has_single_bit(times)) return;
   log(LogLevel::kError, fmt::format("{}: {} (failure {}); the page stays dirty", storage->description(),
                                     status.to_string(), times));
+} catch (const std::bad_alloc&) {  // NOLINT: the writer hears of it anyway
 }
 
 void PoolCore::write_header(bool clean, PageId free_list) {

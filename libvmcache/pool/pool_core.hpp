@@ -46,7 +46,7 @@ class PoolCore {
   }
 
   //! Says that a page could not be written; the log hears of the 1st, 2nd, 4th, 8th ... failure.
-  void report_write_error(const Status& status);
+  void report_write_error(const Status& status) noexcept;
   //! errno of the last write that failed, 0 if the last one succeeded.
   [[nodiscard]] int last_write_error() const noexcept {
     return _last_write_error.load(std::memory_order_relaxed);

@@ -24,9 +24,15 @@ Residency::Residency(AtomicPageState* states, std::uint64_t frames, std::uint64_
       _slots(reinterpret_cast<Slot*>(_memory.data())),
       _frames(frames),
       _limit(slots_for(frames, slack)),
-      _slack(slack) {}
+      _slack(slack) {
+  _free.reserve(_limit);  // so that give_slot() cannot fail
+}
 
 void Residency::grow(std::uint64_t frames) {
+  {
+    const std::lock_guard lock(_free_mutex);
+    _free.reserve(slots_for(frames, _slack));
+  }
   _frames.store(frames, std::memory_order_relaxed);
   // Never fewer: residents of a pool that shrank are scattered over all slots.
   _limit.store(std::max(_limit.load(std::memory_order_relaxed), slots_for(frames, _slack)),
@@ -132,7 +138,8 @@ void Residency::sweep(std::uint64_t pages, std::size_t max_dirty, SweepEffort ef
   // dirty pages cannot be picked now: they would only be passed over.
   const std::uint64_t visits = max_dirty > 0 ? slots + kChunk : std::min(slots + kChunk, 64 * kChunk);
   const auto enough = [&] {
-    return harvest.victim_pages >= pages || (max_dirty > 0 && harvest.dirty.size() >= max_dirty);
+    return harvest.full() || harvest.victim_pages >= pages ||
+           (max_dirty > 0 && harvest.dirty.size() >= max_dirty);
   };
   for (std::uint64_t seen = 0; seen < visits && !enough(); seen += kChunk) {
     const std::uint64_t first = _cold_hand.fetch_add(kChunk, std::memory_order_relaxed);

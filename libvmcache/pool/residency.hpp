@@ -50,6 +50,15 @@ struct Harvest {
   std::vector<Dirty> dirty;     //!< shared-latched by the sweep, to be written back
   std::uint64_t victim_pages = 0;
 
+  //! The most it takes: sweeps stop when it is full. `written`: victims that may come from elsewhere at once.
+  void reserve(std::size_t written) {
+    constexpr std::size_t kMost = 4096;
+    victims.reserve(kMost + written);
+    dirty.reserve(kMost);
+  }
+  [[nodiscard]] bool full() const noexcept {
+    return victims.size() == victims.capacity() || dirty.size() == dirty.capacity();
+  }
   void clear() noexcept {
     victims.clear();
     dirty.clear();

@@ -68,6 +68,7 @@ void Worker::start(FaultRequest& request) {
 }
 
 void Worker::start_allocate(FaultRequest& request, unsigned order) {
+  (*_engine)->expect(1);  // else the page ids were lost
   detail::prepare_new(_pool.core(), request, order);
   start(request);
 }
@@ -84,6 +85,7 @@ Worker::PrefetchAwaiter::PrefetchAwaiter(Worker& worker, std::span<const Extent>
 }
 
 void Worker::PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
+  (*_worker._engine)->expect(_requests.size());
   _task = task;
   _outstanding = _requests.size();
   for (FaultRequest& request : _requests) {

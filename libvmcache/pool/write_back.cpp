@@ -53,10 +53,16 @@ bool start_write_back(PoolCore& core, Extent extent, WriteBatch& batch) {
 }  // namespace
 
 void write_back_all(PoolCore& core) {
+  const std::vector<Extent> extents = dirty_extents(core);
   WriteBatch batch;
   Status busy;
-  for (const Extent& extent : dirty_extents(core)) {
-    if (!start_write_back(core, extent, batch)) busy = {Errc::kBusy, 0, extent.page_id};
+  try {
+    for (const Extent& extent : extents) {
+      if (!start_write_back(core, extent, batch)) busy = {Errc::kBusy, 0, extent.page_id};
+    }
+  } catch (const std::bad_alloc&) {
+    core.engines.with_service([](Engine& engine) { engine.drain(); });  // they know of the batch
+    throw;
   }
   core.engines.with_service([](Engine& engine) { engine.drain(); });
   if (!batch.first_error.ok()) throw Error(batch.first_error, "write-back");

@@ -81,8 +81,9 @@ void Database::Impl::close() {
   _open = false;
 }
 
-void Database::Impl::report(const char* what) noexcept {
-  if (_callback) _callback(LogLevel::kError, fmt::format("closing the database: {}", what));
+void Database::Impl::report(const char* doing, const char* what) noexcept try {
+  if (_callback) _callback(LogLevel::kError, fmt::format("{}: {}", doing, what));
+} catch (const std::bad_alloc&) {  // NOLINT: not even for the words
 }
 
 void Database::Impl::checkpoint() {
@@ -170,7 +171,7 @@ Database::~Database() {
   try {
     close();
   } catch (const std::exception& error) {
-    _impl->report(error.what());  // what was committed is in the log
+    _impl->report("closing the database", error.what());  // what was committed is in the log
   }
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "pool/page_seal.hpp"
@@ -16,6 +18,13 @@ namespace {
 //! What one change may append at worst, but for its bytes: its leaf's image and a split's three, with their headers. Taller splits are
 //! paid for by the many inserts before them.
 constexpr std::uint64_t kLogBytesPerChange = 5 * kPageSize;
+
+//! What the log is failed with.
+int errno_of(const std::exception& error) noexcept {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return ENOMEM;
+  const auto* own = dynamic_cast<const Error*>(&error);
+  return own != nullptr && own->os_error() != 0 ? own->os_error() : EIO;
+}
 
 }  // namespace
 
@@ -53,9 +62,9 @@ Lsn Database::Impl::apply(Bytes changes, std::uint64_t count) {
     end = log.append(number_of(RecordType::kCommit), {&changes, 1});  // R2: before the trees
     try {
       redo_changes(changes);
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       // In the log, and half in the trees: only a recovery can make it whole.
-      log.fail(error.os_error() != 0 ? error.os_error() : EIO);
+      log.fail(errno_of(error));
       throw;
     }
   }
@@ -86,9 +95,9 @@ void Database::Impl::checkpoint_if_due() noexcept {
   lock.unlock();
   try {
     checkpoint();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     // The commit at hand is not concerned. If it stays so, the next ones find no room, and say why.
-    if (_callback) _callback(LogLevel::kError, fmt::format("checkpoint: {}", error.what()));
+    report("checkpoint", error.what());
   }
 }
 
@@ -110,9 +119,9 @@ void Database::Impl::extent_filled(PageId page_id) noexcept {
 void Database::Impl::structure_changed(std::span<const PageChange> pages) noexcept {
   try {
     append_pages(pages, 0);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     // The pages are changed already, and must not be written (R1): a failed log sees to that.
-    log.fail(error.os_error() != 0 ? error.os_error() : EIO);
+    log.fail(errno_of(error));
   }
 }
 

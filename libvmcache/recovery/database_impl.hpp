@@ -25,7 +25,7 @@ class Database::Impl final : public ChangeLog {
 
   void close();
   //! Says what went wrong where nobody can be told by an exception.
-  void report(const char* what) noexcept;
+  void report(const char* doing, const char* what) noexcept;
   void checkpoint();
   [[nodiscard]] const BTree& tree(unsigned index);
 

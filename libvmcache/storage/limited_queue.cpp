@@ -12,7 +12,10 @@ namespace {
 class LimitedQueue final : public IoQueue {
  public:
   LimitedQueue(const Layout& layout, std::unique_ptr<IoQueue> queue)
-      : _layout(layout), _queue(std::move(queue)) {}
+      : _layout(layout), _queue(std::move(queue)) {
+    _refused.reserve(_queue->depth());
+    _allowed.reserve(_queue->depth());
+  }
   [[nodiscard]] unsigned depth() const noexcept override { return _queue->depth(); }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return _queue->in_flight() + static_cast<unsigned>(_refused.size());

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <deque>
 #include <vector>
 
 #include "storage/nvme_command.hpp"
@@ -48,6 +47,10 @@ class RingQueue final : public IoQueue {
     // A command never waits for a free entry, and the completion queue, twice as long, never overflows.
     _commands.resize(_ring.sq.ring_entries);
     for (Command& command : _commands) _free.push_back(&command);
+    // Nothing is allocated while transfers are under way: who would take the blame?
+    _retry.reserve(_commands.size());
+    _finished.reserve(depth);
+    _backlog.reserve(depth);
   }
   ~RingQueue() override {
     // A registration belongs to the thread that made it and ends with it. Another one must forget it, or it would
@@ -63,6 +66,8 @@ class RingQueue final : public IoQueue {
 
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
+    _backlog.erase(_backlog.begin(), _backlog.begin() + static_cast<std::ptrdiff_t>(_backlog_next));
+    _backlog_next = 0;
     for (IoRequest* request : requests) {
       request->done_bytes = 0;
       request->commands = 0;
@@ -113,10 +118,10 @@ class RingQueue final : public IoQueue {
 
   //! Cuts what waits into commands, as long as there are any.
   void feed() noexcept {
-    while (!_backlog.empty() && !_free.empty()) {
-      IoRequest& request = *_backlog.front();
+    while (_backlog_next < _backlog.size() && !_free.empty()) {
+      IoRequest& request = *_backlog[_backlog_next];
       if (request.error != 0) {  // of an earlier command: the rest is of no use
-        _backlog.pop_front();
+        ++_backlog_next;
         request.done_bytes = request.bytes;
         if (request.commands == 0) _finished.push_back(&request);
         continue;
@@ -135,7 +140,7 @@ class RingQueue final : public IoQueue {
       }
       request.done_bytes += static_cast<std::uint32_t>(command.piece.bytes);
       ++request.commands;
-      if (request.done_bytes == request.bytes) _backlog.pop_front();
+      if (request.done_bytes == request.bytes) ++_backlog_next;
       prepare(command);
     }
   }
@@ -263,7 +268,8 @@ class RingQueue final : public IoQueue {
   std::vector<Command> _commands;
   std::vector<Command*> _free;
   std::vector<Command*> _retry;       // short, interrupted, or failed for now: asked for with the next reap
-  std::deque<IoRequest*> _backlog;    // not, or not wholly, put into commands
+  std::vector<IoRequest*> _backlog;   // from _backlog_next on: not, or not wholly, put into commands
+  std::size_t _backlog_next = 0;
   std::vector<IoRequest*> _finished;  // not reaped
 };
 

@@ -48,10 +48,9 @@ class Checker {
       _report.add(*bad_header);
     }
     if (header && header->clean != 0 && log->changes > 0) {
-      header_damage(
-          "says that the database was closed, but its log goes on: they do not belong together, or a write "
-          "of "
-          "page 0 was lost");
+      note(Region::kHeader,
+           "page 0 says that the database was closed, but its log goes on: an open or close failed half-way, a write of "
+           "page 0 was lost, or they do not belong together");
     }
     if (at_rest) return check_at_rest(header, *log);
     _report.counts.pending = true;

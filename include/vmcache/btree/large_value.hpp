@@ -51,6 +51,8 @@ class LargeValue {
 
   //! Extents whose page ids are known: all of them in a value that was parsed.
   [[nodiscard]] std::size_t placed() const noexcept { return _pages.size(); }
+  //! Makes place() of all extents unable to fail.
+  void reserve() { _pages.reserve(extents()); }
   void place(PageId page_id) { _pages.push_back(page_id); }
   void append_extents(std::vector<Extent>& list) const;
 

@@ -48,7 +48,7 @@ class TreeContext {
 
   //! Extents that belong to nothing any more and could not be given back yet, because their operation ended
   //! early. Later operations try again.
-  void leave_orphans(std::vector<Extent>&& extents);
+  void leave_orphans(std::vector<Extent>&& extents) noexcept;
   [[nodiscard]] bool has_orphans() const noexcept { return _orphans_left.load(std::memory_order_relaxed); }
   [[nodiscard]] std::vector<Extent> take_orphans();
   [[nodiscard]] std::uint64_t orphan_pages() const;
