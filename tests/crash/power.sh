@@ -74,27 +74,28 @@ place() {
 # shellcheck disable=SC2016  # for the guest's shell
 in_guest='ln -s "/dev/vm/$1" /tmp/bank; ln -s "/dev/vm/$2" /tmp/bank.log
 [ "$3" != recovery ] || echo begins
-"$0" check /tmp/bank >/tmp/found || { cat /tmp/found; exit 1; }
+"$0" check /tmp/bank >/tmp/found || { cat /tmp/found >&2; exit 1; }
 sed "s/^/found /" /tmp/found >&2
-[ "$3" = recovery ] || exec "$0" run /tmp/bank 3 0'
+exec "$0" run /tmp/bank 3 0'
 
 cache=volatile
 for ((n = 1; n <= cuts + 1; n++)); do
   read -r pages log < <(place $n)
-  # Counted from the first report. A cut in the middle of a recovery is a crash like any other.
+  # Counted from the first report; or from before the recovery, for a cut in its middle is a crash like any other.
   how=load after=$(printf '%d.%02d' $((RANDOM % 4)) $((RANDOM % 99 + 1)))
   if ((n % 4 == 2)); then
-    how=recovery after=$(printf '%d.%02d' $((RANDOM % 3)) $((RANDOM % 99 + 1)))
+    how=recovery
   fi
   if [ $n -gt "$cuts" ]; then
     how=load cache=ignore-flush
   fi
   status=$(machine "$work/out" --cut-power "$after" -- sh -c "$in_guest" "$ledger" "$pages" "$log" "$how")
-  # A recovery may have come to its end.
-  [ "$status" -eq 122 ] || { [ "$status" -eq 0 ] && [ $how = recovery ]; } ||
-    { cat "$work/out" "$work/err"; fail "cut $n ($how): exit status $status"; }
+  [ "$status" -eq 122 ] || { cat "$work/out" "$work/err"; fail "cut $n ($how): exit status $status"; }
   sed -n 's/^found //p' "$work/err" >"$work/found"
-  [ $how = recovery ] || judge "$work/found" || fail "after cut $((n - 1)), in the machine"
+  if [ $how = recovery ]; then
+    how=$([ -s "$work/found" ] && echo "after recovery" || echo "in recovery")
+  fi
+  [ "$how" = "in recovery" ] || judge "$work/found" || fail "after cut $((n - 1)), in the machine"
   sed '$d' "$work/out" | grep -E '^[0-9]+ [0-9]+$' >"$work/done.$n" || true
 
   rm -rf "$work/cut"
