@@ -81,9 +81,6 @@ done
 for kernel in 6.12 7.3; do
   step "library on NVMe on $kernel" tests/guest/run.sh "$kernel" --devices
 done
-# Of what tests/guest/run.sh KERNEL --matrix runs, two corners.
-step "library on passthrough on 6.12" tests/guest/run.sh 6.12 exmap nvme
-step "library on a stripe on 7.3" tests/guest/run.sh 7.3 stock stripe
 step "power cuts" tests/crash/power.sh 6.12 3
 if ! $quick; then
   step "module on debug" tests/kmod/run.sh debug
