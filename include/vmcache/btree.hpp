@@ -92,8 +92,7 @@ class BTree {
   bool replace(Bytes key, Bytes value) { return run(btree::WriteOp{_context, Mode::kReplace, key, value}); }
   //! Calls `change(std::span<std::byte> value)` with the value in place, under its exclusive latch; what
   //! `change` writes, stays, even if it then throws. It must not use the pool. False if the key is not there.
-  //! Error kTooLarge for a value of more than one extent of 1 MiB, which has no single place; kUnsupported for any that
-  //! does not fit into its leaf in a pool with a change log.
+  //! Error kTooLarge for a value of more than one extent of 1 MiB, which has no single place.
   template <typename F>
   bool update(Bytes key, F&& change) {
     return run(btree::UpdateOp{_context, key, change});

@@ -94,8 +94,8 @@ class Transaction {
   [[nodiscard]] std::optional<std::string> get_for_update(unsigned tree, Bytes key);
   //! @}
 
-  //! \name Changes. Throw Error kConflict, kTooLarge (key; value, which must fit into a quarter of the pool; transaction),
-  //! kInvalidOption (tree), and then changed nothing.
+  //! \name Changes. Throw Error kConflict, kTooLarge (key, value or transaction), kInvalidOption (tree), and then changed
+  //! nothing.
   //! @{
   void put(unsigned tree, Bytes key, Bytes value);
   void erase(unsigned tree, Bytes key);

@@ -39,17 +39,15 @@ class WriteAhead {
   [[nodiscard]] virtual int log_error() const noexcept = 0;
 };
 
-//! One of the pages of a structure change, exclusively latched by the caller unless it is an extent.
+//! One of the pages of a structure change, exclusively latched by the caller.
 struct PageChange {
   enum class Kind : std::uint8_t {
     kChanged,
     kAllocated,  //!< changed, and part of the structure from now on
     kFreed,      //!< not part of it any more; its bytes do not matter
-    kFilled,     //!< an extent that is part of it from now on; whoever changes the structure logs its bytes
   };
   PageId page_id = kNoPage;
   Kind kind = Kind::kChanged;
-  unsigned order = 0;  //!< of the extent; not 0 for kFreed and kFilled only, which may be without a latch
 };
 
 //! Told by structures (the B+tree) of what they change, in a pool that has one. The pages are latched exclusively
@@ -59,9 +57,6 @@ class ChangeLog {
   virtual ~ChangeLog() = default;
   //! The page has changed within itself.
   virtual void page_changed(PageId page_id) noexcept = 0;
-  //! This extent has got its bytes and is latched exclusively; a structure change will say that it is kFilled. It must not
-  //! be written before what has freed its page ids is durable.
-  virtual void extent_filled(PageId page_id) noexcept = 0;
   //! These pages have changed together: a crash must leave all of it or nothing.
   virtual void structure_changed(std::span<const PageChange> pages) noexcept = 0;
 };

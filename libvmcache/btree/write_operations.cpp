@@ -26,26 +26,6 @@ void append_old_extents(const BufferPool& pool, const NodeReader::Value& value, 
   old.append_extents(extents);
 }
 
-//! What a leaf's change does to extents. With a log they change hands in one record with the leaf's image: else a
-//! recovery could find the leaf from before and the extents from after, in use for something else.
-std::vector<PageChange> with_extents(PageId leaf, std::span<const Extent> linked,
-                                     std::span<const Extent> unlinked) {
-  std::vector<PageChange> changes;
-  if (linked.empty() && unlinked.empty()) return changes;
-  changes.reserve(1 + linked.size() + unlinked.size());
-  changes.push_back({leaf, PageChange::Kind::kChanged});
-  for (const Extent& extent : unlinked)
-    changes.push_back({extent.page_id, PageChange::Kind::kFreed, extent.order});
-  for (const Extent& extent : linked)
-    changes.push_back({extent.page_id, PageChange::Kind::kFilled, extent.order});
-  return changes;
-}
-
-void leaf_changed(const TreeContext& tree, const ExclusiveGuard& leaf,
-                  std::span<const PageChange> with) noexcept {
-  with.empty() ? tree.page_changed(leaf) : tree.structure_changed(with);
-}
-
 }  // namespace
 
 WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
@@ -56,6 +36,15 @@ WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
                 fmt::format("B+tree: a value of {} bytes; at most {} are allowed", value.size(), kMaxValue));
   }
   if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
+    // A recovery that is cut off again and again would need ever more log for extents.
+    if (tree.pool().change_log() != nullptr) {
+      throw Error(
+          Errc::kTooLarge,
+          fmt::format(
+              "B+tree: a value of {} bytes beside a key of {}; in a pool with a change log at most {} "
+              "are allowed, and {} together",
+              value.size(), key.size(), kMaxInlineValue, kMaxLeafPayload));
+    }
     _large.emplace(extent_front(tree.pool()), value.size(), tree.next_stamp());
     // What has been placed must be kept, or given back, without asking for memory.
     _large->reserve();
@@ -74,7 +63,6 @@ void WriteOp::supply(ExclusiveGuard&& fresh) {
   }
   const std::size_t n = _large->placed();
   NodeReader::copy(fresh.data() + _large->front(), _value.data() + _large->offset(n), _large->bytes(n));
-  _tree.extent_filled(fresh);
   _large->place(fresh.page_id());
 }
 
@@ -122,20 +110,15 @@ Need WriteOp::write_leaf(const Spot& spot, bool& full) {
     guard.release_unmodified();
     return Need::nothing();
   }
-  std::vector<Extent> linked;
-  std::vector<Extent> unlinked;
-  if (_large) _large->append_extents(linked);
   if (position.found) {
-    append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), unlinked);
-  }
-  const std::vector<PageChange> changes = with_extents(guard.page_id(), linked, unlinked);
-  _garbage.insert(_garbage.end(), unlinked.begin(), unlinked.end());
-  if (position.found) {
+    std::vector<Extent> old;
+    append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), old);
+    _garbage.insert(_garbage.end(), old.begin(), old.end());
     leaf.replace_value(position.index, _key, value, _large.has_value());
   } else {
     leaf.insert_leaf(position.index, _key, value, _large.has_value());
   }
-  leaf_changed(_tree, guard, changes);
+  _tree.page_changed(guard);
   _existed = position.found;
   finish(true);
   return Need::nothing();
@@ -172,10 +155,6 @@ Need UpdateOp::update_large(BufferPool& pool, const Spot& spot) {
   LargeValue value{extent_front(pool)};
   if (!value.parse({bytes.data, bytes.size})) {
     throw_corrupt(leaf_guard.page_id(), "a large value's descriptor makes no sense");
-  }
-  if (pool.change_log() != nullptr) {
-    throw Error(Errc::kUnsupported,
-                "B+tree: update in place of a large value in a pool with a log; replace() takes any");
   }
   if (value.extents() > 1) {
     throw Error(
@@ -218,9 +197,8 @@ Need EraseOp::erase() {
   if (!spot.node.try_upgrade(guard)) return Need::latch();
   Node leaf{guard.data()};
   append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), _garbage);
-  const std::vector<PageChange> changes = with_extents(guard.page_id(), {}, _garbage);
   leaf.erase(position.index);
-  leaf_changed(_tree, guard, changes);
+  _tree.page_changed(guard);
   _underfull = spot.parent && leaf.read().payload_bytes() < kUnderfullBytes;
   _found = true;
   _committed = true;

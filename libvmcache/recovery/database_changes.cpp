@@ -112,10 +112,6 @@ void Database::Impl::page_changed(PageId page_id) noexcept {
   structure_changed({&change, 1});
 }
 
-void Database::Impl::extent_filled(PageId page_id) noexcept {
-  set_lsn(pool->address(page_id), log.end());
-}
-
 void Database::Impl::structure_changed(std::span<const PageChange> pages) noexcept {
   try {
     append_pages(pages, 0);
@@ -126,21 +122,20 @@ void Database::Impl::structure_changed(std::span<const PageChange> pages) noexce
 }
 
 void Database::Impl::append_pages(std::span<const PageChange> pages, unsigned root) {
+  constexpr std::size_t kMost = 4;
   const PagesHeader header{static_cast<std::uint32_t>(pages.size()), root};
-  std::vector<PageEntry> entries;
-  std::vector<Bytes> parts(2);
-  for (const PageChange& change : pages) {
-    entries.push_back({.page_id = change.page_id,
-                       .kind = static_cast<std::uint8_t>(change.kind),
-                       .order = static_cast<std::uint8_t>(change.order)});
-    if (has_image(change.kind)) parts.emplace_back(pool->address(change.page_id), kPageSize);
+  std::array<PageEntry, kMost> entries;
+  std::array<Bytes, kMost + 2> parts;
+  std::size_t used = 2;
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    entries[i] = {pages[i].page_id, static_cast<std::uint64_t>(pages[i].kind)};
+    if (pages[i].kind != PageChange::Kind::kFreed)
+      parts[used++] = {pool->address(pages[i].page_id), kPageSize};
   }
   parts[0] = bytes_of(header);
-  parts[1] = bytes_of_all(std::span<const PageEntry>(entries));
-  const Lsn end = log.append(number_of(RecordType::kPages), parts);
-  for (const PageChange& change : pages) {
-    if (has_image(change.kind)) set_lsn(pool->address(change.page_id), end);
-  }
+  parts[1] = bytes_of_all(std::span<const PageEntry>(entries.data(), pages.size()));
+  const Lsn end = log.append(number_of(RecordType::kPages), {parts.data(), used});
+  for (const PageChange& change : pages) set_lsn(pool->address(change.page_id), end);
 }
 
 }  // namespace vmcache

@@ -34,7 +34,6 @@ class Database::Impl final : public ChangeLog {
 
   // ChangeLog: told by the trees, under the pages' exclusive latches.
   void page_changed(PageId page_id) noexcept override;
-  void extent_filled(PageId page_id) noexcept override;
   void structure_changed(std::span<const PageChange> pages) noexcept override;
 
   WriteAheadLog log;

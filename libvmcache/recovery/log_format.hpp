@@ -3,7 +3,6 @@
 // What a Database's log records say.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,7 +17,7 @@ namespace vmcache {
 enum class RecordType : std::uint32_t {
   kSnapshot = 1,      //!< SnapshotHeader, roots, free extents
   kSnapshotMore = 2,  //!< more free extents
-  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that have one
+  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that were not freed
   kCommit = 4,        //!< ChangeHeader, key, value, again and again
 };
 
@@ -38,15 +37,8 @@ struct PagesHeader {
 };
 struct PageEntry {
   PageId page_id = kNoPage;
-  std::uint8_t kind = 0;   //!< PageChange::Kind
-  std::uint8_t order = 0;  //!< of the extent
-  std::array<std::uint8_t, 6> reserved{};
+  std::uint64_t kind = 0;  //!< PageChange::Kind
 };
-static_assert(sizeof(PageEntry) == 16);
-//! Whether the page's bytes are in the record.
-[[nodiscard]] constexpr bool has_image(PageChange::Kind kind) noexcept {
-  return kind == PageChange::Kind::kChanged || kind == PageChange::Kind::kAllocated;
-}
 
 struct ChangeHeader {
   PageId tree = kNoPage;  //!< its root

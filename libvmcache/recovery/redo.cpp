@@ -64,11 +64,10 @@ void Redo::visit_pages(BodyReader body, Lsn end) {
   for (const PageEntry& entry : entries) {
     const auto kind = static_cast<PageChange::Kind>(entry.kind);
     check(entry.page_id);
-    const Extent extent{entry.page_id, entry.order};
-    if (kind != PageChange::Kind::kChanged) set_used(extent, kind != PageChange::Kind::kFreed);
-    if (!has_image(kind)) {
-      for (PageId page_id = extent.page_id; page_id < extent.page_id + extent.pages(); ++page_id)
-        _images.erase(page_id);
+    if (kind != PageChange::Kind::kChanged)
+      set_used({entry.page_id, 0}, kind == PageChange::Kind::kAllocated);
+    if (kind == PageChange::Kind::kFreed) {
+      _images.erase(entry.page_id);
       continue;
     }
     Image& image = _images[entry.page_id];

@@ -42,21 +42,17 @@ class Transaction::State {
   }
   void change(unsigned tree, Bytes key, std::optional<Bytes> value) {
     const std::size_t size = key.size() + (value ? value->size() : 0);
-    if (key.size() > BTree::kMaxKey) {
+    if (key.size() > BTree::kMaxKey ||
+        (value && (value->size() > BTree::kMaxInlineValue || size > btree::kMaxLeafPayload))) {
       throw Error(Errc::kTooLarge,
-                  fmt::format("a key of {} bytes; at most {} are allowed", key.size(), BTree::kMaxKey));
-    }
-    // Once it is in the log it must find its place in the tree, beside what others hold.
-    const std::size_t most = database.pool->pool_pages() / 4 * kPageSize;
-    if (value && value->size() > BTree::kMaxInlineValue && value->size() > most) {
-      throw Error(Errc::kTooLarge,
-                  fmt::format("a value of {} bytes; at most {}, a quarter of the pool, are allowed",
-                              value->size(), most));
+                  fmt::format("a key of {} bytes with a value of {}; at most {} and {} are allowed, {} "
+                              "together",
+                              key.size(), size - key.size(), BTree::kMaxKey, BTree::kMaxInlineValue,
+                              btree::kMaxLeafPayload));
     }
     const std::size_t more = size + sizeof(ChangeHeader);
     if (bytes + more > kMaxBytes) {
-      throw Error(Errc::kTooLarge,
-                  fmt::format("a transaction of {} bytes; at most {} are allowed", bytes + more, kMaxBytes));
+      throw Error(Errc::kTooLarge, fmt::format("a transaction of more than {} bytes", kMaxBytes));
     }
     (void)database.tree(tree);  // it exists from now on
     lock(tree, key);

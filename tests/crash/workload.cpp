@@ -46,12 +46,6 @@ class Client {
     return key;
   }
 
-  //! Mostly short, at times long, and at times too long for a leaf: up to four pages of their own.
-  std::size_t random_size() {
-    const auto kind = _random() % 8;
-    return kind == 0 ? _random() % (4 * kPageSize) : _random() % (kind % 4 == 1 ? 900 : 60);
-  }
-
   void transact(History& history, std::mutex& mutex) {
     Transaction transaction(_database);
     History::Commit commit;
@@ -63,7 +57,8 @@ class Client {
         transaction.erase(tree, key);
         commit.changes[{tree, key}] = {false, {}};
       } else {
-        std::string value(random_size(), static_cast<char>('a' + _random() % 26));
+        std::string value(_random() % 4 == 0 ? _random() % 900 : _random() % 60,
+                          static_cast<char>('a' + _random() % 26));
         transaction.put(tree, key, value);
         commit.changes[{tree, key}] = {true, std::move(value)};
       }

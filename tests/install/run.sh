@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Installs the build folder into an empty prefix and builds programs against that copy: an embedder's, by CMake package
-# and by pkg-config, and the one printed in the README.
+# and by pkg-config, and those printed in the README.
 # usage: tests/install/run.sh BUILD_FOLDER
 set -euo pipefail
 build=$(realpath "${1:?usage: run.sh BUILD_FOLDER}")
@@ -29,7 +29,12 @@ c++ -std=c++20 $(pkg-config --cflags vmcache) "$here/consumer.cpp" -o "$work/by-
   $(pkg-config --static --libs vmcache)
 "$work/by-pkg-config" "$work/second.db"
 
-sed -n '/^```cpp$/,/^```$/p' "$here/../../README.md" | sed '/^```/d' >"$work/readme.cpp"
-c++ -std=c++20 $(pkg-config --cflags vmcache) "$work/readme.cpp" -o "$work/readme" $(pkg-config --static --libs vmcache)
+awk -v work="$work" '/^```cpp$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (work "/readme" n ".cpp") }' \
+  "$here/../../README.md"
 cd "$work"
-[ "$(./readme)" = "$(printf 'world\nworld')" ]
+for program in readme1 readme2; do
+  # shellcheck disable=SC2046
+  c++ -std=c++20 $(pkg-config --cflags vmcache) $program.cpp -o $program $(pkg-config --static --libs vmcache)
+done
+[ "$(./readme1)" = "$(printf 'world\nworld')" ]
+./readme2 && ./readme2 # makes a database; finds one

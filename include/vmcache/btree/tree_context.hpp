@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <mutex>
-#include <span>
 #include <vector>
 
 #include "vmcache/buffer_pool.hpp"
@@ -34,13 +33,7 @@ class TreeContext {
     if (ChangeLog* log = _pool.change_log()) log->page_changed(guard.page_id());
   }
   void structure_changed(std::initializer_list<PageChange> pages) const noexcept {
-    structure_changed(std::span{pages.begin(), pages.size()});
-  }
-  void structure_changed(std::span<const PageChange> pages) const noexcept {
-    if (ChangeLog* log = _pool.change_log()) log->structure_changed(pages);
-  }
-  void extent_filled(const ExclusiveGuard& guard) const noexcept {
-    if (ChangeLog* log = _pool.change_log()) log->extent_filled(guard.page_id());
+    if (ChangeLog* log = _pool.change_log()) log->structure_changed({pages.begin(), pages.size()});
   }
 
   //! Tells apart two large values that lie in the same place one after the other.
