@@ -40,7 +40,7 @@ TEST(FlippedBit, InAClosedDatabaseWithItsLogIsFoundInEveryRegion) {
   const Places places = test::places_of(database.images, true);
   std::mt19937_64 random(1);
   for (const Region region : {Region::kHeader, Region::kFreeList, Region::kInner, Region::kLeaf,
-                              Region::kLargeValue, Region::kMaster, Region::kSnapshot}) {
+                              Region::kMaster, Region::kSnapshot}) {
     ASSERT_TRUE(places.contains(region)) << to_string(region);
     int errors = 0;
     for (int i = 0; i < kFlips; ++i) {
