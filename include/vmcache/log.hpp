@@ -23,6 +23,7 @@
 
 namespace vmcache {
 
+class LogBuffer;
 struct Master;
 struct RecordHeader;
 
@@ -77,11 +78,11 @@ class WriteAheadLog final : public WriteAhead {
   //! @}
 
   //! Adds a record whose body is the parts together, at most kMaxRecord bytes, and returns its end: the record is durable
-  //! when durable_lsn() is not less. May wait for the writer thread, for nothing else. Throws Error: kTooLarge, kIo
-  //! (the log has failed, or no room is left).
+  //! when durable_lsn() is not less. Appenders do not wait for each other, only for the writer thread when it is a whole
+  //! buffer (8 MiB) behind. Throws Error: kTooLarge, kIo (the log has failed, or no room is left).
   Lsn append(std::uint32_t type, std::span<const Bytes> parts);
   //! End of the last record.
-  [[nodiscard]] Lsn end() const noexcept { return _end.load(std::memory_order_acquire); }
+  [[nodiscard]] Lsn end() const noexcept;
   //! Waits until the log is durable up to `lsn`. Throws Error kIo if it never will be.
   void wait_durable(Lsn lsn);
   //! Makes all durable. Throws Error kIo.
@@ -121,7 +122,7 @@ class WriteAheadLog final : public WriteAhead {
   void check_end(Reader& reader, Lsn at, std::uint32_t epoch) const;
   void write_loop();
   [[nodiscard]] int write_out(Lsn from, Lsn to);
-  void copy_in(Lsn at, const void* bytes, std::size_t size) noexcept;
+  void wait_for_room(Lsn durable_seen);
   [[nodiscard]] std::uint64_t place_of(Lsn lsn) const noexcept;
   [[noreturn]] void throw_failed(const char* what) const;
 
@@ -130,8 +131,7 @@ class WriteAheadLog final : public WriteAhead {
   std::uint32_t _epoch = 0;
   std::uint64_t _master_number = 0;
   bool _fresh = false;
-  Memory _buffer;  // what was appended and is not written yet: byte lsn % kBufferBytes
-  Memory _bounce;  // what is being written
+  const std::unique_ptr<LogBuffer> _buffer;
   std::mutex _master_mutex;
 
   std::mutex _mutex;
@@ -140,7 +140,6 @@ class WriteAheadLog final : public WriteAhead {
   Lsn _wanted = 0;
   bool _stop = false;
   std::atomic<Lsn> _begin{0};
-  std::atomic<Lsn> _end{0};
   std::atomic<Lsn> _durable{0};
   std::atomic<int> _error{0};
   std::atomic<std::uint64_t> _flushes{0};

@@ -90,8 +90,6 @@ void Database::Impl::checkpoint() {
   const std::lock_guard lock(_checkpoint_mutex);
   const Lsn begin = take_snapshot();
   const Lsn snapshot_end = log.end();
-  // Pairs with the fence in page_changed(): whoever changes a page after we found it clean sees the new E.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   pool->checkpoint();
   log.wait_durable(snapshot_end);
   log.set_begin(begin);
@@ -141,7 +139,7 @@ const BTree& Database::Impl::tree(unsigned index) {
 }
 
 const BTree& Database::Impl::make_tree(unsigned index) {
-  const Room room(*this, 4 * kPageSize);
+  const LogRoom::Held room = take_room(4 * kPageSize);
   const Gate::Inside inside(_gate);
   {
     const std::lock_guard lock(_trees_mutex);
@@ -153,7 +151,7 @@ const BTree& Database::Impl::make_tree(unsigned index) {
       pool->set_root(index, root);
     }
   }
-  const BTree& made = tree_at(pool->root(index));
+  BTree& made = tree_at(pool->root(index));
   _by_index[index].store(&made, std::memory_order_release);
   return made;
 }

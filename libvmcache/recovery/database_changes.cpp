@@ -28,48 +28,47 @@ int errno_of(const std::exception& error) noexcept {
 
 }  // namespace
 
-Database::Impl::Room::Room(Impl& database, std::uint64_t bytes) : _database(database), _bytes(bytes) {
-  // The last eighth is for snapshots.
-  const std::uint64_t most = database.log.capacity_bytes() / 8 * 7;
-  if (bytes > most / 2) {
+LogRoom::Held Database::Impl::take_room(std::uint64_t bytes) {
+  if (bytes > _room.most_held()) {
     throw Error(Errc::kTooLarge,
                 fmt::format("a transaction that may need {} bytes of log; with a log of {} bytes at "
                             "most {} are allowed",
-                            bytes, database.log.capacity_bytes(), most / 2));
+                            bytes, log.capacity_bytes(), _room.most_held()));
   }
   for (;;) {
-    {
-      const std::lock_guard lock(database._room_mutex);
-      if (database.log.used_bytes() + database._reserved + bytes <= most) {
-        database._reserved += bytes;
-        return;
-      }
-    }
-    database.checkpoint();
+    if (LogRoom::Held room = _room.try_take(bytes)) return room;
+    checkpoint();
   }
 }
 
-Database::Impl::Room::~Room() {
-  const std::lock_guard lock(_database._room_mutex);
-  _database._reserved -= _bytes;
-}
-
-Lsn Database::Impl::apply(Bytes changes, std::uint64_t count) {
+Lsn Database::Impl::apply(const WriteSet& changes) {
   Lsn end = 0;
   {
-    const Room room(*this, changes.size() + count * kLogBytesPerChange);
+    const Bytes body = changes.body();
+    const LogRoom::Held room = take_room(body.size() + changes.changes() * kLogBytesPerChange);
     const Gate::Inside inside(_gate);
-    end = log.append(number_of(RecordType::kCommit), {&changes, 1});  // R2: before the trees
+    end = log.append(number_of(RecordType::kCommit), {&body, 1});  // R2: before the trees
     try {
-      redo_changes(changes);
+      for (std::size_t n = 0; n < changes.changes(); ++n) {
+        const WriteSet::Change change = changes.change(n);
+        apply_change(*_by_index[change.tree].load(std::memory_order_acquire), change.erased, change.key, change.value);
+      }
     } catch (const std::exception& error) {
       // In the log, and half in the trees: only a recovery can make it whole.
       log.fail(errno_of(error));
       throw;
     }
   }
-  checkpoint_if_due();
+  checkpoint_if_due(end);
   return end;
+}
+
+void Database::Impl::apply_change(BTree& tree, bool erased, Bytes key, Bytes value) {
+  if (erased) {
+    tree.erase(key);
+  } else {
+    tree.upsert(key, value);
+  }
 }
 
 void Database::Impl::redo_changes(Bytes changes) {
@@ -78,18 +77,14 @@ void Database::Impl::redo_changes(Bytes changes) {
     const auto header = reader.take_as<ChangeHeader>();
     const Bytes key = reader.take(header.key_bytes);
     const Bytes value = reader.take(header.value_bytes);
-    BTree& tree = tree_at(header.tree);
-    if (header.erased != 0) {
-      tree.erase(key);
-    } else {
-      tree.upsert(key, value);
-    }
-    if (!_open) ++recovery.changes;
+    apply_change(tree_at(header.tree), header.erased != 0, key, value);
+    ++recovery.changes;
   }
 }
 
-void Database::Impl::checkpoint_if_due() noexcept {
-  if (log.used_bytes() < log.capacity_bytes() / 2) return;
+//! After something was appended up to `end`.
+void Database::Impl::checkpoint_if_due(Lsn end) noexcept {
+  if (end - log.begin() < log.capacity_bytes() / 2) return;
   std::unique_lock lock(_checkpoint_mutex, std::try_to_lock);
   if (!lock.owns_lock()) return;  // somebody is at it
   lock.unlock();
@@ -101,10 +96,10 @@ void Database::Impl::checkpoint_if_due() noexcept {
   }
 }
 
+//! Whoever changes pages is inside the gate, and E moves while it is closed: so E is known here without more ado.
 void Database::Impl::page_changed(PageId page_id) noexcept {
   std::byte* page = pool->address(page_id);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // latch before E; pairs with the one in checkpoint()
-  if (lsn_of(page) > _image_after.load(std::memory_order_acquire)) {
+  if (lsn_of(page) > _image_after.load(std::memory_order_relaxed)) {
     set_lsn(page, log.end());  // not less than the commit's (R2)
     return;
   }

@@ -13,6 +13,8 @@
 #include "recovery/gate.hpp"
 #include "recovery/lock_table.hpp"
 #include "recovery/log_format.hpp"
+#include "recovery/log_room.hpp"
+#include "recovery/write_set.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
@@ -29,8 +31,8 @@ class Database::Impl final : public ChangeLog {
   void checkpoint();
   [[nodiscard]] const BTree& tree(unsigned index);
 
-  //! Logs the changes (ChangeHeader, key, value, ...), then makes them in the trees. Returns the record's end.
-  Lsn apply(Bytes changes, std::uint64_t count);
+  //! Logs the changes, then makes them in the trees. Returns the record's end.
+  Lsn apply(const WriteSet& changes);
 
   // ChangeLog: told by the trees, under the pages' exclusive latches.
   void page_changed(PageId page_id) noexcept override;
@@ -43,39 +45,30 @@ class Database::Impl final : public ChangeLog {
   std::atomic<std::uint64_t> checkpoints{0};
 
  private:
-  //! Room in the log for what a commit may append at worst, taken before it enters the gate (R10).
-  class Room {
-   public:
-    Room(Impl& database, std::uint64_t bytes);
-    ~Room();
-    Room(const Room&) = delete;
-    Room& operator=(const Room&) = delete;
-
-   private:
-    Impl& _database;
-    const std::uint64_t _bytes;
-  };
-
+  //! Room in the log for what a commit may append at worst, taken before it enters the gate (R10). Makes a checkpoint
+  //! if there is none. Throws Error kTooLarge, and what checkpoint() throws.
+  [[nodiscard]] LogRoom::Held take_room(std::uint64_t bytes);
   void open(const DatabaseOptions& options);
   void append_snapshot(std::uint64_t next_page, std::span<const Extent> free, std::span<const PageId> roots);
   Lsn take_snapshot();
   void append_pages(std::span<const PageChange> pages, unsigned root);
   void redo_changes(Bytes changes);
+  static void apply_change(BTree& tree, bool erased, Bytes key, Bytes value);
   [[nodiscard]] const BTree& make_tree(unsigned index);
   [[nodiscard]] BTree& tree_at(PageId root);
-  void checkpoint_if_due() noexcept;
+  void checkpoint_if_due(Lsn end) noexcept;
 
   const LogCallback _callback;
+  LogRoom _room{log};
   Gate _gate;
-  std::atomic<Lsn> _image_after{
-      0};  // E: a page whose LSN is not greater has no image since the checkpoint's start
-  std::mutex _checkpoint_mutex;
-  std::mutex _room_mutex;
-  std::uint64_t _reserved = 0;
+  // What every commit reads and next to nobody writes, apart from what each commit writes.
+  //! E: a page whose LSN is not greater has no image since the checkpoint's start.
+  alignas(64) std::atomic<Lsn> _image_after{0};
+  std::array<std::atomic<BTree*>, kTrees> _by_index{};
+  bool _open = false;
+  alignas(64) std::mutex _checkpoint_mutex;
   std::mutex _trees_mutex;
   std::map<PageId, std::unique_ptr<BTree>> _trees;
-  std::array<std::atomic<const BTree*>, kTrees> _by_index{};
-  bool _open = false;
 };
 
 }  // namespace vmcache

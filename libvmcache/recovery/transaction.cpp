@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
 
-#include <cstring>
-#include <map>
+#include <array>
+#include <memory_resource>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "recovery/database_impl.hpp"
+#include "recovery/write_set.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
 
 class Transaction::State {
  public:
-  using Key = std::pair<unsigned, std::string>;
-  struct Less {
-    using is_transparent = void;
-    bool operator()(const auto& a, const auto& b) const noexcept {
-      if (a.first != b.first) return a.first < b.first;
-      return std::string_view(a.second) < std::string_view(b.second);
-    }
-  };
+  explicit State(Database::Impl& owner) : database(owner) {}
 
-  explicit State(Database::Impl& owner) noexcept : database(owner) {}
-
-  void lock(unsigned tree, Bytes key) {
-    const std::uint64_t hash = LockTable::hash_of(tree, key);
+  void lock(unsigned tree, std::uint64_t hash) {
+    locked.reserve(locked.size() + 1);  // what is locked will be unlocked
     const LockTable::Result result = database.locks.lock(hash, this);
     if (result == LockTable::Result::kTaken) locked.push_back(hash);
     if (result == LockTable::Result::kConflict) {
@@ -38,7 +29,6 @@ class Transaction::State {
     for (const std::uint64_t hash : locked) database.locks.unlock(hash);
     locked.clear();
     changes.clear();
-    bytes = 0;
   }
   void change(unsigned tree, Bytes key, std::optional<Bytes> value) {
     const std::size_t size = key.size() + (value ? value->size() : 0);
@@ -50,38 +40,32 @@ class Transaction::State {
                               key.size(), size - key.size(), BTree::kMaxKey, BTree::kMaxInlineValue,
                               btree::kMaxLeafPayload));
     }
-    const std::size_t more = size + sizeof(ChangeHeader);
-    if (bytes + more > kMaxBytes) {
+    if (changes.body().size() + WriteSet::size_of(key, value) > kMaxBytes) {
       throw Error(Errc::kTooLarge, fmt::format("a transaction of more than {} bytes", kMaxBytes));
     }
-    (void)database.tree(tree);  // it exists from now on
-    lock(tree, key);
-    std::optional<std::string>& entry = changes[{tree, std::string(key.view())}];
-    entry.reset();
-    if (value) entry.emplace(value->view());
-    bytes += more;
+    const PageId root = database.tree(tree).root();  // it exists from now on
+    const std::uint64_t hash = LockTable::hash_of(tree, key);
+    lock(tree, hash);
+    changes.set(hash, tree, root, key, value);
   }
-  //! The commit record's body.
-  std::vector<std::byte> serialize() const {
-    std::vector<std::byte> body;
-    body.reserve(bytes);
-    const auto add = [&](Bytes part) { body.insert(body.end(), part.begin(), part.end()); };
-    for (const auto& [key, value] : changes) {
-      const ChangeHeader header{.tree = database.tree(key.first).root(),
-                                .erased = value ? 0U : 1U,
-                                .key_bytes = static_cast<std::uint32_t>(key.second.size()),
-                                .value_bytes = value ? value->size() : 0};
-      add(bytes_of(header));
-      add(key.second);
-      if (value) add(*value);
+  std::optional<std::string> get(unsigned tree, std::uint64_t hash, Bytes key) const {
+    if (const std::optional<WriteSet::Change> own = changes.find(hash, tree, key)) {
+      if (own->erased) return std::nullopt;
+      return std::string(own->value.view());
     }
-    return body;
+    return database.tree(tree).get(key);
   }
 
   Database::Impl& database;
-  std::map<Key, std::optional<std::string>, Less> changes;  // nullopt: erased
-  std::vector<std::uint64_t> locked;
-  std::size_t bytes = 0;
+
+ private:
+  //! Small transactions need no other memory.
+  std::array<std::byte, 1024> _front;
+  std::pmr::monotonic_buffer_resource _memory{_front.data(), _front.size()};
+
+ public:
+  WriteSet changes{&_memory};
+  std::pmr::vector<std::uint64_t> locked{&_memory};
 };
 
 Transaction::Transaction(Database& database) : _state(std::make_unique<State>(database.impl())) {}
@@ -91,16 +75,13 @@ Transaction::~Transaction() {
 }
 
 std::optional<std::string> Transaction::get(unsigned tree, Bytes key) {
-  if (!_state->changes.empty()) {
-    const auto own = _state->changes.find(std::pair{tree, key.view()});
-    if (own != _state->changes.end()) return own->second;
-  }
-  return _state->database.tree(tree).get(key);
+  return _state->get(tree, LockTable::hash_of(tree, key), key);
 }
 
 std::optional<std::string> Transaction::get_for_update(unsigned tree, Bytes key) {
-  _state->lock(tree, key);
-  return get(tree, key);
+  const std::uint64_t hash = LockTable::hash_of(tree, key);
+  _state->lock(tree, hash);
+  return _state->get(tree, hash, key);
 }
 
 void Transaction::put(unsigned tree, Bytes key, Bytes value) {
@@ -118,8 +99,7 @@ Lsn Transaction::commit_no_wait() {
     ~End() { state.end(); }
   } const end{*_state};
   if (_state->changes.empty()) return 0;
-  const std::vector<std::byte> body = _state->serialize();
-  return _state->database.apply({body.data(), body.size()}, _state->changes.size());
+  return _state->database.apply(_state->changes);
 }
 
 Lsn Transaction::commit() {

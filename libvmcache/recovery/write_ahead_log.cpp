@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
-#include <sys/mman.h>
+#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +11,7 @@
 
 #include "log.hpp"
 #include "pool/page_buffer.hpp"
+#include "recovery/log_buffer.hpp"
 #include "recovery/master.hpp"
 #include "recovery/record.hpp"
 #include "storage/open.hpp"
@@ -20,10 +21,13 @@
 namespace vmcache {
 namespace {
 
-//! Appended and not written yet: at least two of the longest records, and the page the last write ended in.
-constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
-//! One write's worth.
-constexpr std::size_t kBounceBytes = std::size_t{1} << 20;
+//! One read's or write's worth.
+constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+//! The writer begins by itself when that much was appended: else appenders that wait for nothing would fill the buffer, and
+//! then wait for all of it.
+constexpr std::uint64_t kWriteBehindBytes = LogBuffer::kBytes / 8;
+//! How long the writer waits for an appender that is about to fill its piece.
+constexpr timespec kFillPause{0, 20'000};
 constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMostCapacity = std::uint64_t{1} << 40;
 //! Whole pages are written, so the end must not come nearer to the begin.
@@ -66,7 +70,7 @@ void WriteAheadLog::Free::operator()(std::byte* memory) const noexcept {
 //! Reads the ring in large pieces.
 class WriteAheadLog::Reader {
  public:
-  explicit Reader(WriteAheadLog& log) : _log(log), _piece(take_memory(kBounceBytes)) {}
+  explicit Reader(WriteAheadLog& log) : _log(log), _piece(take_memory(kPieceBytes)) {}
 
   void read(Lsn at, std::byte* to, std::size_t size) {
     while (size > 0) {
@@ -82,7 +86,7 @@ class WriteAheadLog::Reader {
  private:
   void load(Lsn first) {
     const std::uint64_t place = _log.place_of(first);
-    const std::size_t bytes = std::min<std::size_t>(kBounceBytes, kRingAt + _log._capacity - place);
+    const std::size_t bytes = std::min<std::size_t>(kPieceBytes, kRingAt + _log._capacity - place);
     if (const int error = _log._storage->read(place, {_piece.get(), bytes}); error != 0) {
       throw Error(Status{Errc::kIo, error, kNoPage}, "reading " + _log.description());
     }
@@ -98,8 +102,7 @@ class WriteAheadLog::Reader {
 
 WriteAheadLog::WriteAheadLog(const LogOptions& options)
     : _storage(open_log_storage(options)),
-      _buffer(take_memory(kBufferBytes)),
-      _bounce(take_memory(kBounceBytes)) {
+      _buffer(std::make_unique<LogBuffer>()) {
   Master master;
   if (read_masters(master)) {
     _capacity = master.capacity;
@@ -109,7 +112,8 @@ WriteAheadLog::WriteAheadLog(const LogOptions& options)
   } else {
     make(options);
   }
-  _end = _durable = begin();
+  _durable = begin();
+  _buffer->start(begin(), {});
 }
 
 WriteAheadLog::~WriteAheadLog() {
@@ -199,7 +203,7 @@ bool WriteAheadLog::is_record(const RecordHeader& header, Lsn at) const noexcept
 //! The log ends at `at`: a crash, or damage? What was appended and not durable is never longer than the buffer, so a record
 //! that knows better lies within it, unless it was the last one.
 void WriteAheadLog::check_end(Reader& reader, Lsn at, std::uint32_t epoch) const {
-  const Lsn stop = std::min(at + 2 * kBufferBytes, begin() + _capacity) - sizeof(RecordHeader);
+  const Lsn stop = std::min(at + 2 * LogBuffer::kBytes, begin() + _capacity) - sizeof(RecordHeader);
   for (Lsn later = at; later <= stop; later += kRecordAlign) {
     RecordHeader header;
     reader.read(later, reinterpret_cast<std::byte*>(&header), sizeof header);
@@ -215,9 +219,11 @@ void WriteAheadLog::check_end(Reader& reader, Lsn at, std::uint32_t epoch) const
 
 void WriteAheadLog::start(Lsn end) {
   // Records go on inside the page the last one ended in.
-  Reader(*this).read(page_floor(end), _buffer.get() + page_floor(end) % kBufferBytes, end % kPageSize);
+  PageBuffer page;
+  const std::size_t before = end % kPageSize;
+  Reader(*this).read(page_floor(end), page.bytes.data(), before);
   ++_epoch;
-  _end = end;
+  _buffer->start(end, {page.bytes.data(), before});
   _durable = end;
   // A new log has no master until its maker has something in it to begin at: set_begin().
   const int error = _fresh ? 0 : write_master(begin());
@@ -253,11 +259,8 @@ void WriteAheadLog::set_begin(Lsn lsn) {
   _begin.store(lsn, std::memory_order_release);
 }
 
-void WriteAheadLog::copy_in(Lsn at, const void* bytes, std::size_t size) noexcept {
-  const auto* from = static_cast<const std::byte*>(bytes);
-  const std::size_t first = std::min<std::size_t>(size, kBufferBytes - at % kBufferBytes);
-  if (first > 0) std::memcpy(_buffer.get() + at % kBufferBytes, from, first);
-  if (size > first) std::memcpy(_buffer.get(), from + first, size - first);
+Lsn WriteAheadLog::end() const noexcept {
+  return _buffer->end();
 }
 
 Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
@@ -275,34 +278,40 @@ Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
   }
   header.body_bytes = static_cast<std::uint32_t>(bytes);
 
-  std::unique_lock lock(_mutex);
+  const std::size_t size = record_end(0, bytes);
   for (;;) {
     if (log_error() != 0) throw_failed("appending to");
-    const Lsn begins = end();
-    const Lsn ends = record_end(begins, bytes);
-    if (ends - begin() > _capacity - kGap) {
+    const Lsn begin_seen = begin();
+    const Lsn durable_seen = durable_lsn();
+    const Lsn log_full = begin_seen + _capacity - kGap;
+    const Lsn buffer_full = page_floor(durable_seen) + LogBuffer::kBytes;
+    if (LogBuffer::Piece piece = _buffer->reserve(size, std::min(log_full, buffer_full))) {
+      header.lsn = piece.begin();
+      header.durable_back = durable_back(header.lsn, durable_seen);
+      header.checksum = header.compute_checksum();
+      piece.fill(&header, sizeof header);
+      for (const Bytes& part : parts) piece.fill(part.data(), part.size());
+      constexpr std::array<std::byte, kRecordAlign> kZeros{};
+      piece.fill(kZeros.data(), size - sizeof header - bytes);
+      break;
+    }
+    if (end() + size <= log_full) {
+      wait_for_room(durable_seen);
+    } else if (begin() == begin_seen) {
       throw Error(Status{Errc::kIo, ENOSPC, kNoPage}, "appending to " + description());
     }
-    if (ends - page_floor(durable_lsn()) <= kBufferBytes) break;
-    _wanted = std::max(_wanted, begins);
-    _wake_writer.notify_one();
-    _progress.wait(lock);
   }
-  header.lsn = end();
-  header.durable_back = durable_back(header.lsn, durable_lsn());
-  header.checksum = header.compute_checksum();
-  Lsn at = header.lsn;
-  copy_in(at, &header, sizeof header);
-  at += sizeof header;
-  for (const Bytes& part : parts) {
-    copy_in(at, part.data(), part.size());
-    at += part.size();
-  }
-  const Lsn ends = record_end(header.lsn, bytes);
-  constexpr std::array<std::byte, kRecordAlign> kZeros{};
-  copy_in(at, kZeros.data(), ends - at);
-  _end.store(ends, std::memory_order_release);
+  const Lsn ends = header.lsn + size;
+  if (header.lsn / kWriteBehindBytes != ends / kWriteBehindBytes) want_durable(ends);
   return ends;
+}
+
+//! Until the log is durable further than `durable_seen`, or has failed.
+void WriteAheadLog::wait_for_room(Lsn durable_seen) {
+  std::unique_lock lock(_mutex);
+  _wanted = end();
+  _wake_writer.notify_one();
+  _progress.wait(lock, [&] { return durable_lsn() != durable_seen || log_error() != 0; });
 }
 
 void WriteAheadLog::want_durable(Lsn lsn) noexcept {
@@ -339,32 +348,41 @@ void WriteAheadLog::write_loop() {
     _wake_writer.wait(lock, [&] { return _stop || (log_error() == 0 && _wanted > durable_lsn()); });
     if (_stop) return;
     const Lsn from = durable_lsn();
-    const Lsn to = end();
     lock.unlock();
-    // What lies before `to` is not changed by appenders until it is durable.
-    int error = write_out(from, to);
-    if (error == 0) error = _storage->flush();
-    _flushes.fetch_add(1, std::memory_order_relaxed);
+    const Lsn to = _buffer->filled();
+    int error = 0;
+    if (to > from) {
+      // What lies before `to` is not changed by appenders until it is durable.
+      error = write_out(from, to);
+      if (error == 0) error = _storage->flush();
+      _flushes.fetch_add(1, std::memory_order_relaxed);
+    } else {
+      ::nanosleep(&kFillPause, nullptr);  // what is wanted is being filled
+    }
     lock.lock();
     if (error != 0 && log_error() == 0) _error.store(error, std::memory_order_release);
-    if (log_error() == 0) _durable.store(to, std::memory_order_release);
+    if (log_error() == 0 && to > from) _durable.store(to, std::memory_order_release);
     _progress.notify_all();
   }
 }
 
 //! In whole pages. The first one may have been written before, with the same bytes up to `from`: tearing it leaves them.
 int WriteAheadLog::write_out(Lsn from, Lsn to) {
+  PageBuffer last;
   for (Lsn at = page_floor(from); at < to;) {
     const std::uint64_t place = place_of(at);
-    const std::size_t room = std::min<std::size_t>(kBounceBytes, kRingAt + _capacity - place);
-    const std::size_t bytes = std::min<std::size_t>(room, to - at);
-    const std::size_t padded = (bytes + kPageSize - 1) / kPageSize * kPageSize;
-    const std::size_t first = std::min<std::size_t>(bytes, kBufferBytes - at % kBufferBytes);
-    std::memcpy(_bounce.get(), _buffer.get() + at % kBufferBytes, first);
-    if (bytes > first) std::memcpy(_bounce.get() + first, _buffer.get(), bytes - first);
-    std::memset(_bounce.get() + bytes, 0, padded - bytes);
-    if (const int error = _storage->write(place, {_bounce.get(), padded}); error != 0) return error;
-    at += bytes;
+    std::span<const std::byte> bytes = _buffer->bytes_at(at);
+    const std::uint64_t most = std::min<std::uint64_t>({kPieceBytes, kRingAt + _capacity - place, to - at});
+    if (most >= kPageSize) {
+      bytes = bytes.first(std::min<std::size_t>(bytes.size(), page_floor(most)));
+    } else {
+      // The rest of the page belongs to appenders: they may be filling it.
+      std::memcpy(last.bytes.data(), bytes.data(), most);
+      std::memset(last.bytes.data() + most, 0, kPageSize - most);
+      bytes = last.bytes;
+    }
+    if (const int error = _storage->write(place, bytes); error != 0) return error;
+    at += bytes.size();
   }
   return 0;
 }
