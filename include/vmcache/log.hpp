@@ -92,6 +92,8 @@ class WriteAheadLog final : public WriteAhead {
   //! again. Durable on return. `lsn` is where a record begins, durable, and not before begin(). Throws Error kIo.
   void set_begin(Lsn lsn);
 
+  //! Says that this thread is about to append, so that the log's end may come to its core meanwhile.
+  void about_to_append() const noexcept;
   //! Bytes between begin() and end(), and how many there may be.
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return end() - begin(); }
   [[nodiscard]] std::uint64_t capacity_bytes() const noexcept { return _capacity; }

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "vmcache/btree/bytes.hpp"
@@ -14,6 +17,9 @@
 namespace vmcache {
 
 //! Who has locked which key. Keys are known by a 64-bit hash: two of the same hash are one lock. Thread-safe.
+//!
+//! A lock lies in the bucket of its hash, which is one cache line unless it is crowded: to lock a key that another thread had
+//! locked last brings one line over from its core, and no more.
 class LockTable {
  public:
   [[nodiscard]] static std::uint64_t hash_of(unsigned tree, Bytes key) noexcept {
@@ -22,71 +28,83 @@ class LockTable {
   }
 
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
-  //! Throws std::bad_alloc, and then has not locked it.
+  //! A conflict is tried again for about as long as another's commit takes, since to start a transaction over costs more; it
+  //! is no wait that could end in a deadlock. Throws std::bad_alloc, and then has not locked it.
   [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {
-    Shard& shard = shard_of(hash);
-    const std::lock_guard guard(shard.mutex);
-    return shard.lock(hash, owner);
+    constexpr unsigned kTries = 64;
+    for (unsigned tries = 1;; ++tries) {
+      const Result result = bucket_of(hash).lock(hash, owner);
+      if (result != Result::kConflict || tries == kTries) return result;
+      for (unsigned i = 0; i < tries; ++i) __builtin_ia32_pause();
+    }
   }
   //! What lock() has taken.
-  void unlock(std::uint64_t hash) noexcept {
-    Shard& shard = shard_of(hash);
-    const std::lock_guard guard(shard.mutex);
-    shard.unlock(hash);
-  }
+  void unlock(std::uint64_t hash) noexcept { bucket_of(hash).unlock(hash); }
 
  private:
-  //! Open addressing with linear probing, at most half full, so that probes are short and locking allocates nothing.
-  struct alignas(64) Shard {
-    struct Entry {
-      std::uint64_t hash = 0;
-      const void* owner = nullptr;  // null: empty
-    };
-    std::mutex mutex;
-    std::vector<Entry> entries = std::vector<Entry>(16);  // a power of two
-    std::size_t used = 0;
+  static constexpr std::size_t kBuckets = 256;
 
-    [[nodiscard]] std::size_t next(std::size_t n) const noexcept { return (n + 1) & (entries.size() - 1); }
-    //! The hash's entry, or the empty one where it belongs.
-    [[nodiscard]] std::size_t find(std::uint64_t hash) const noexcept {
-      std::size_t n = hash & (entries.size() - 1);
-      while (entries[n].owner != nullptr && entries[n].hash != hash) n = next(n);
-      return n;
-    }
+  struct Entry {
+    std::uint64_t hash = 0;
+    const void* owner = nullptr;  // null: free
+  };
+
+  class alignas(64) Bucket {
+   public:
     Result lock(std::uint64_t hash, const void* owner) {
-      std::size_t n = find(hash);
-      if (entries[n].owner != nullptr) return entries[n].owner == owner ? Result::kHadIt : Result::kConflict;
-      if (2 * (used + 1) > entries.size()) {
-        grow();
-        n = find(hash);
+      const std::lock_guard guard(*this);
+      if (const Entry* held = find(hash)) return held->owner == owner ? Result::kHadIt : Result::kConflict;
+      for (Entry& entry : _near) {
+        if (entry.owner != nullptr) continue;
+        entry = {hash, owner};
+        return Result::kTaken;
       }
-      entries[n] = {hash, owner};
-      ++used;
+      if (!_more) _more = std::make_unique<std::vector<Entry>>();
+      _more->push_back({hash, owner});
       return Result::kTaken;
     }
-    void grow() {
-      std::vector<Entry> before(2 * entries.size());
-      before.swap(entries);
-      for (const Entry& entry : before) {
-        if (entry.owner != nullptr) entries[find(entry.hash)] = entry;
-      }
-    }
     void unlock(std::uint64_t hash) noexcept {
-      std::size_t hole = find(hash);
-      // What stands behind the hole and does not belong there moves up, so that probing never has to look past holes.
-      for (std::size_t n = next(hole); entries[n].owner != nullptr; n = next(n)) {
-        const std::size_t home = entries[n].hash & (entries.size() - 1);
-        if (((n - home) & (entries.size() - 1)) < ((n - hole) & (entries.size() - 1))) continue;
-        entries[hole] = entries[n];
-        hole = n;
+      const std::lock_guard guard(*this);
+      Entry* held = find(hash);
+      if (!_more || _more->empty()) {
+        *held = {};
+        return;
       }
-      entries[hole] = {};
-      --used;
+      // What lies farther away moves up.
+      *held = _more->back();
+      _more->pop_back();
     }
-  };
-  [[nodiscard]] Shard& shard_of(std::uint64_t hash) noexcept { return _shards[hash >> 58]; }
 
-  std::array<Shard, 64> _shards;
+    // BasicLockable, held for a few instructions.
+    void lock() noexcept {
+      for (unsigned tries = 0; _latch.test_and_set(std::memory_order_acquire); ++tries) {
+        constexpr unsigned kSpins = 128;  // then its holder is probably not running
+        tries < kSpins ? __builtin_ia32_pause() : std::this_thread::yield();
+      }
+    }
+    void unlock() noexcept { _latch.clear(std::memory_order_release); }
+
+   private:
+    [[nodiscard]] Entry* find(std::uint64_t hash) noexcept {
+      for (Entry& entry : _near) {
+        if (entry.owner != nullptr && entry.hash == hash) return &entry;
+      }
+      if (!_more) return nullptr;
+      for (Entry& entry : *_more) {
+        if (entry.hash == hash) return &entry;
+      }
+      return nullptr;
+    }
+
+    std::atomic_flag _latch;
+    std::array<Entry, 3> _near;
+    std::unique_ptr<std::vector<Entry>> _more;
+  };
+  static_assert(sizeof(Bucket) == 64);
+
+  [[nodiscard]] Bucket& bucket_of(std::uint64_t hash) noexcept { return _buckets[hash >> 56]; }
+
+  std::array<Bucket, kBuckets> _buckets;
 };
 
 }  // namespace vmcache

@@ -14,7 +14,7 @@
 namespace vmcache {
 
 struct Master {
-  static constexpr std::array<char, 8> kMagic{'v', 'm', 'c', 'l', 'o', 'g', '1', '\0'};
+  static constexpr std::array<char, 8> kMagic{'v', 'm', 'c', 'l', 'o', 'g', '2', '\0'};
   static constexpr unsigned kSlots = 2;
 
   std::array<char, 8> magic = kMagic;

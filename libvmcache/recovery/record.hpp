@@ -16,7 +16,8 @@ namespace vmcache {
 
 inline constexpr Lsn kFirstLsn = kPageSize;
 inline constexpr std::uint64_t kRingAt = 2 * kPageSize;
-inline constexpr std::size_t kRecordAlign = 8;
+//! A cache line, so that no two appenders fill the same one.
+inline constexpr std::size_t kRecordAlign = 64;
 
 struct RecordHeader {
   std::uint32_t type = 0;
@@ -43,7 +44,7 @@ static_assert(sizeof(RecordHeader) == 32);
 
 //! Where the record that begins at `lsn` ends.
 [[nodiscard]] constexpr Lsn record_end(Lsn lsn, std::size_t body_bytes) noexcept {
-  return lsn + sizeof(RecordHeader) + (body_bytes + kRecordAlign - 1) / kRecordAlign * kRecordAlign;
+  return lsn + (sizeof(RecordHeader) + body_bytes + kRecordAlign - 1) / kRecordAlign * kRecordAlign;
 }
 
 }  // namespace vmcache

@@ -59,8 +59,8 @@ class Transaction::State {
   Database::Impl& database;
 
  private:
-  //! Small transactions need no other memory.
-  std::array<std::byte, 1024> _front;
+  //! Small transactions need no other memory. (All of State stays within what malloc keeps for each thread.)
+  std::array<std::byte, 640> _front;
   std::pmr::monotonic_buffer_resource _memory{_front.data(), _front.size()};
 
  public:

@@ -22,10 +22,10 @@ namespace vmcache {
 namespace {
 
 //! One read's or write's worth.
-constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 //! The writer begins by itself when that much was appended: else appenders that wait for nothing would fill the buffer, and
 //! then wait for all of it.
-constexpr std::uint64_t kWriteBehindBytes = LogBuffer::kBytes / 8;
+constexpr std::uint64_t kWriteBehindBytes = LogBuffer::kBytes / 4;
 //! How long the writer waits for an appender that is about to fill its piece.
 constexpr timespec kFillPause{0, 20'000};
 constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
@@ -261,6 +261,10 @@ void WriteAheadLog::set_begin(Lsn lsn) {
 
 Lsn WriteAheadLog::end() const noexcept {
   return _buffer->end();
+}
+
+void WriteAheadLog::about_to_append() const noexcept {
+  _buffer->prefetch_end();
 }
 
 Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
