@@ -20,6 +20,11 @@ struct DatabaseOptions {
   //! page_header, write_ahead, change_log, recovered and allow_unclean are the database's to set.
   PoolOptions pool;
   LogOptions log;
+  //! Checkpoints that are due are made by a thread of the database's own; else by the commit that finds one due.
+  bool checkpoint_thread = true;
+  //! How much of one core's time a checkpoint may take for writing pages back, in percent: 1 .. 100. It then sleeps in between, so that
+  //! transactions go on nearly as before; not when the log is full, and not at open and close.
+  unsigned checkpoint_percent = 25;
 };
 
 //! What opening had to do.
@@ -58,7 +63,8 @@ class Database {
   [[nodiscard]] const BTree& tree(unsigned index);
 
   //! Lets recovery begin here: writes back what is dirty and gives the log's space back, while work goes on. Made by
-  //! itself when half of the log is in use. Throws Error: kIo, kBusy; nothing is lost then.
+  //! itself when half of the log is in use. Returns when it is done, which takes its time: DatabaseOptions::checkpoint_percent. Throws
+  //! Error: kIo, kBusy; nothing is lost then.
   void checkpoint();
   [[nodiscard]] std::uint64_t checkpoints() const noexcept;
   [[nodiscard]] const RecoveryStats& recovery() const noexcept;

@@ -17,8 +17,9 @@
 //      A load leaves the version alone: the eviction before it has changed it already.
 //  I4  A page leaves memory only from (unlocked, clean) by a compare-and-swap of the whole word the decision was made
 //      on. A page dirtied, or only used, since then has another word, and stays.
-//  I5  dirty is cleared only by write-back, under a shared latch that was held from before the write was submitted
-//      until after it completed without error. Nobody can have dirtied the page in between.
+//  I5  dirty is cleared only by write-back, when a write has completed without error: under a shared latch that was held from
+//      before it was submitted, so that nobody can have dirtied the page in between; or, where a copy was written, by a
+//      compare-and-swap that finds the page readable and of the version that was copied.
 //  I6  order and use outlive eviction, and a fault that contradicts them is refused: its asker has a page id that was
 //      freed before the fault began, and that may be a part of another extent by now. Loading it would put old bytes
 //      over the new owner's.

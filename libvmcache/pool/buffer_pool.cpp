@@ -100,7 +100,7 @@ void BufferPool::close() {
   }
   // The list of free pages will lie in some of them, so that it is too late after that.
   if (_core->allocator.freed_to_tell()) checkpoint();
-  detail::write_back_all(*_core);
+  detail::write_back_all(*_core, detail::without_pause);
   const std::uint64_t bytes = _core->allocator.next_page() * kPageSize;
   const PageId free_list = _core->allocator.save();
   if (_core->storage->can_grow()) {
@@ -218,11 +218,7 @@ void BufferPool::set_root(unsigned index, PageId page_id) {
 }
 
 void BufferPool::checkpoint() {
-  const std::uint64_t freed = _core->allocator.freed_mark();
-  detail::write_back_all(*_core);
-  detail::flush(*_core);
-  _core->write_header(false, kNoPage);
-  detail::deallocate_freed(*_core, freed);
+  detail::checkpoint(*_core, detail::without_pause);
 }
 
 void BufferPool::resize(std::uint64_t pool_bytes) {

@@ -9,8 +9,8 @@
 //     the victims' frames and puts frames under the faulted pages; only then are the victims published as evicted;
 //  3. reads, and writes of dirty pages the sweep came across, go out in one submission;
 //  4. completions are reaped, pages published, askers told.
-// Between turns an engine holds claims (0xfe) of pages being loaded and shared latches of pages being written, and
-// nothing else.
+// Between turns an engine holds claims (0xfe) of pages being loaded, and shared latches and write claims of pages being
+// written, and nothing else.
 //
 // Who may wait for whom. A fault waits for frames and for I/O, never for a latch, once its page is claimed. An
 // engine that is borrowed for a blocking call holds nothing but claims, so it always comes to an end, and threads
@@ -20,6 +20,7 @@
 // tasks. A fault that finds no frame for `frame_wait` gives its claim up and fails.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -37,9 +38,13 @@ class PoolCore;
 
 //! The pages of one write-back and how it went; outlives them.
 struct WriteBatch {
-  std::uint64_t outstanding = 0;
+  std::uint64_t outstanding = 0;  //!< requests
   Status first_error;
+  std::vector<Extent> again;  //!< to be written one by one, because a write of several failed; with room for all
 };
+
+//! Most pages that a checkpoint writes at a time: 128 KiB.
+inline constexpr std::size_t kRunPages = 32;
 
 //! Used by one thread at a time.
 class Engine {
@@ -71,8 +76,11 @@ class Engine {
   [[nodiscard]] bool idle() const noexcept;
 
   //! Writes the page back if it is dirty, under a shared latch that is taken now. False if it is latched
-  //! exclusively.
+  //! exclusively, or being written already.
   [[nodiscard]] bool write_back(Extent extent, WriteBatch& batch);
+  //! Copies the first of `pages` that are dirty, and writes them with one request. They are single pages that lie one after the
+  //! other. Returns how many it has dealt with; the next one is in the way as for write_back(), or the run was long enough.
+  [[nodiscard]] std::size_t write_back_run(std::span<const Extent> pages, WriteBatch& batch);
   //! Sweeps once for `pages` pages and gives the frames it could take to the pool; starts to write dirty
   //! ones.
   void evict(std::uint64_t pages, SweepEffort effort);
@@ -84,12 +92,15 @@ class Engine {
 
  private:
   struct WriteRequest : IoRequest {
-    Extent extent;
+    Extent extent;  // of a run: its first page
     std::uint32_t slot = 0;
-    WriteBatch* batch = nullptr;  // null: written to be evicted
-    Lsn lsn = 0;                  // the log must be durable up to here first
+    std::uint32_t run = 0;                   // pages that were copied; 0: the extent is latched instead
+    std::array<PageState, kRunPages> words;  // of a run, when they were copied
+    WriteBatch* batch = nullptr;             // null: written to be evicted
+    Lsn lsn = 0;                             // the log must be durable up to here first
     SealBuffer sealed;
   };
+  enum class Copied : std::uint8_t { kYes, kClean, kBusy };
 
   // engine.cpp: requests
   void advance(FaultRequest& request);
@@ -114,11 +125,20 @@ class Engine {
   [[nodiscard]] std::size_t room() const noexcept;
   void admit(FaultRequest& request);
   void starve();
+
+  // engine_writes.cpp
   void have_writes(std::size_t count);
-  void start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept;
+  [[nodiscard]] Copied copy_page(Extent page, std::byte* to, WriteRequest& request) noexcept;
+  [[nodiscard]] bool start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept;
+  [[nodiscard]] bool claim(Extent extent) noexcept;
+  static void prepare_request(WriteRequest& request, WriteBatch* batch, std::byte* data, std::size_t bytes) noexcept;
+  void submit_or_hold(WriteRequest& request) noexcept;
   void prepare_write(WriteRequest& request);
   void release_held();
   void complete_write(WriteRequest& request);
+  void settle_latched(const WriteRequest& request) noexcept;
+  void settle_copies(const WriteRequest& request) noexcept;
+  void fail_write(const WriteRequest& request) noexcept;
 
   PoolCore& _core;
   const unsigned _context;
@@ -137,7 +157,7 @@ class Engine {
   std::vector<Harvest::Victim> _written;  // written back in the last turn's completions, not latched
   std::vector<std::unique_ptr<WriteRequest>> _writes;  // all there are
   std::vector<WriteRequest*> _free_writes;
-  std::vector<WriteRequest*> _held;         // wait for the log, their pages latched shared
+  std::vector<WriteRequest*> _held;         // wait for the log, their pages latched or copied
   std::vector<WriteRequest*> _held_before;  // scratch of release_held()
   std::size_t _unfinished = 0;              // requests that were started and have not ended
   std::size_t _eviction_writes = 0;         // in flight

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The engine's side of frames: where they come from, and write-back on the way.
+// The engine's side of frames: where they come from.
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <new>
@@ -105,7 +104,7 @@ void Engine::sweep(std::uint64_t pages, SweepEffort effort) {
     dirty_room = _free_writes.size();  // with what there is, if only clean pages
   }
   _core.residency.sweep(pages, dirty_room, effort, _harvest);
-  for (const Harvest::Dirty& dirty : _harvest.dirty) start_write(dirty.extent, dirty.slot, nullptr);
+  for (const Harvest::Dirty& dirty : _harvest.dirty) (void)start_write(dirty.extent, dirty.slot, nullptr);
   _harvest.dirty.clear();
 }
 
@@ -191,126 +190,6 @@ Status Engine::drop(Extent extent, PageState word) {
           .with_latch(PageState::kEvicted));
   _core.give_frames(extent.pages());
   return status;
-}
-
-bool Engine::write_back(Extent extent, WriteBatch& batch) {
-  have_writes(1);
-  AtomicPageState& state = _core.states()[extent.page_id];
-  PageState word = state.load();
-  do {
-    if (word.exclusive() || word.latch() == PageState::kSharedLast) return false;
-    // In another size it is something newer: the extent was freed, and its page ids are in use again.
-    if (!word.readable() || !word.dirty() || word.order() != extent.order) return true;
-  } while (!state.compare_exchange(word, PageState{word.bits + 1}));
-  while (room() == 0) turn(true);
-  ++batch.outstanding;
-  start_write(extent, 0, &batch);
-  return true;
-}
-
-//! Before pages are latched for write-back. Throws std::bad_alloc.
-void Engine::have_writes(std::size_t count) {
-  while (_free_writes.size() < count) {
-    _free_writes.reserve(_writes.size() + 1);  // all may be free at once
-    _writes.push_back(std::make_unique<WriteRequest>());
-    _free_writes.push_back(_writes.back().get());
-  }
-}
-
-//! Under a shared latch that is ours (I5).
-void Engine::start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept {
-  WriteRequest& request = *_free_writes.back();
-  _free_writes.pop_back();
-  request.op = IoRequest::Op::kWrite;
-  request.offset = extent.page_id * kPageSize;
-  request.data = _core.memory->base() + request.offset;
-  request.registered = _core.memory->io_address(extent);
-  request.bytes = static_cast<std::uint32_t>(extent.bytes());
-  request.done_bytes = 0;
-  request.error = 0;
-  request.device_status = 0;
-  request.extent = extent;
-  request.slot = slot;
-  request.batch = batch;
-  if (batch == nullptr) ++_eviction_writes;
-  WriteAhead* const log = _core.write_ahead;
-  request.lsn = log != nullptr ? lsn_of(request.data) : 0;
-  if (log != nullptr && (log->durable_lsn() < request.lsn || log->log_error() != 0)) {
-    log->want_durable(request.lsn);
-    _held.push_back(&request);
-  } else {
-    prepare_write(request);
-  }
-}
-
-//! The log does not stand in the way any more.
-void Engine::prepare_write(WriteRequest& request) {
-  request.started_ns = _now_ns;
-  if (_core.options.page_header) {
-    request.data = request.sealed.seal(request.extent, request.data);
-    request.registered = nullptr;
-  }
-  if (request.data == nullptr) {
-    request.error = ENOMEM;
-    return complete_write(request);
-  }
-  _prepared.push_back(&request);
-}
-
-//! Log before page: what waited for the log goes on if the log is durable, and fails if it never will be.
-void Engine::release_held() {
-  if (_held.empty()) return;
-  const int error = _core.write_ahead->log_error();
-  const Lsn durable = _core.write_ahead->durable_lsn();
-  _held_before.clear();
-  _held_before.swap(_held);
-  for (WriteRequest* request : _held_before) {
-    if (error != 0) {
-      request->error = error;
-      request->started_ns = _now_ns;
-      complete_write(*request);
-    } else if (durable >= request->lsn) {
-      prepare_write(*request);
-    } else {
-      _held.push_back(request);
-    }
-  }
-}
-
-void Engine::complete_write(WriteRequest& request) {
-  _counters.writes.add(1);
-  _counters.written_pages.add(request.extent.pages());
-  _counters.write_latency.add(_now_ns - request.started_ns);
-  _counters.retries.add(request.retries);
-  const Status status{Errc::kIo, request.error, request.extent.page_id, request.device_status};
-  const bool written = request.error == 0;
-  const bool evict = written && request.batch == nullptr;
-  AtomicPageState& state = _core.states()[request.extent.page_id];
-  PageState word = state.load();
-  PageState next;
-  do {
-    next = PageState{word.bits - 1};                      // our shared latch
-    if (written) next = next.without(PageState::kDirty);  // I5; a failed write leaves the page dirty
-  } while (!state.compare_exchange(word, next));
-  // Still marked: nobody wanted it while it was written.
-  if (evict && next.unlocked() && next.marked()) _written.push_back({request.extent, request.slot, next});
-  if (written) {
-    _progress_ns = _now_ns;
-    _core.clear_write_error();
-  } else {
-    _write_failed_ns = _now_ns;
-    _counters.write_errors.add(1);
-    _core.report_write_error(status);
-  }
-  if (request.batch == nullptr) {
-    --_eviction_writes;
-  } else {
-    --request.batch->outstanding;
-    if (!written && request.batch->first_error.ok()) {
-      request.batch->first_error = status;
-    }
-  }
-  _free_writes.push_back(&request);
 }
 
 }  // namespace vmcache::detail

@@ -23,15 +23,20 @@ std::uint32_t checksum_of(PageHeader header, Extent extent, const std::byte* byt
 
 }  // namespace
 
-std::byte* SealBuffer::seal(Extent extent, const std::byte* page) noexcept {
-  if (_bytes < extent.bytes()) {
-    _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPageSize, extent.bytes())));
-    _bytes = _memory ? extent.bytes() : 0;
-    if (!_memory) return nullptr;
+std::byte* SealBuffer::reserve(std::size_t bytes) noexcept {
+  if (_bytes < bytes) {
+    _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPageSize, bytes)));
+    _bytes = _memory ? bytes : 0;
   }
-  std::memcpy(_memory.get(), page, extent.bytes());
-  seal_in_place(extent, _memory.get());
   return _memory.get();
+}
+
+std::byte* SealBuffer::seal(Extent extent, const std::byte* page) noexcept {
+  std::byte* const copy = reserve(extent.bytes());
+  if (copy == nullptr) return nullptr;
+  std::memcpy(copy, page, extent.bytes());
+  seal_in_place(extent, copy);
+  return copy;
 }
 
 void seal_in_place(Extent extent, std::byte* bytes) noexcept {

@@ -19,6 +19,8 @@ class SealBuffer {
  public:
   //! Copies the extent's bytes and seals the copy. Null if there is no memory for it.
   [[nodiscard]] std::byte* seal(Extent extent, const std::byte* page) noexcept;
+  //! Memory for so many bytes, or null.
+  [[nodiscard]] std::byte* reserve(std::size_t bytes) noexcept;
 
  private:
   struct Free {

@@ -16,6 +16,7 @@
 #include "pool/header.hpp"
 #include "pool/page_allocator.hpp"
 #include "pool/residency.hpp"
+#include "pool/write_claims.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/page_state.hpp"
@@ -76,6 +77,7 @@ class PoolCore {
   const std::unique_ptr<Memory> memory;
   Residency residency;
   PageAllocator allocator;
+  WriteClaims writes;
   std::atomic<std::uint64_t> pool_frames;
   EngineSet engines;
   std::string description;

@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <chrono>
 #include <mutex>
+#include <new>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "pool/engine.hpp"
@@ -33,40 +36,101 @@ std::vector<Extent> dirty_extents(const PoolCore& core) {
   return extents;
 }
 
-//! Starts the write-back of an extent that may be dirty. False if it stayed exclusively latched. The service engine is
-//! not kept while waiting: whoever frees an extent holds its latch and needs the engine.
-bool start_write_back(PoolCore& core, Extent extent, WriteBatch& batch) {
-  constexpr timespec kPause{0, 50'000};
-  const std::uint64_t deadline = now_ns() + patience_ns(core);
-  for (;;) {
-    bool started = false;
-    core.engines.with_service([&](Engine& engine) {
-      started = engine.write_back(extent, batch);
-      if (!started) engine.turn(false);
-    });
-    if (started) return true;
-    if (now_ns() > deadline) return false;
-    ::nanosleep(&kPause, nullptr);
+//! One at a time of them, so that the service engine is free for others in between.
+class WriteBackAll {
+ public:
+  WriteBackAll(PoolCore& core, CheckpointPace pace) : _core(core), _pace(pace) {}
+
+  void run() {
+    const std::vector<Extent> extents = dirty_extents(_core);
+    _busy.reserve(extents.size());
+    _batch.again.reserve(extents.size());
+    try {
+      for (std::span<const Extent> rest = extents; !rest.empty();) rest = rest.subspan(start(rest));
+      for (const Extent& extent : _busy) wait_and_start(extent);
+      drain();
+      for (const Extent& extent : std::exchange(_batch.again, {})) wait_and_start(extent);
+    } catch (const std::bad_alloc&) {
+      drain();  // they know of the batch
+      throw;
+    }
+    drain();
+    if (!_batch.first_error.ok()) throw Error(_batch.first_error, "write-back");
+    if (!_late.ok()) throw Error(_late, "write-back: the page stayed exclusively latched");
   }
-}
+
+ private:
+  //! Requests on the way: enough for a device, few enough for the memory of their copies.
+  static constexpr std::uint64_t kRequests = 16;
+
+  //! Starts with the first of them, and returns how many it has dealt with.
+  std::size_t start(std::span<const Extent> rest) {
+    const std::uint64_t began = now_ns();
+    std::size_t seen = 0;
+    _core.engines.with_service([&](Engine& engine) {
+      while (_batch.outstanding >= kRequests) engine.turn(true);
+      if (rest.front().order > 0) {
+        seen = engine.write_back(rest.front(), _batch) ? 1 : 0;
+      } else {
+        seen = engine.write_back_run(rest.first(neighbours(rest)), _batch);
+      }
+      engine.turn(false);
+    });
+    if (seen == 0) {
+      _busy.push_back(rest.front());
+      seen = 1;
+    }
+    _pace(now_ns() - began);
+    return seen;
+  }
+  //! How many single pages lie one after the other from the first on.
+  static std::size_t neighbours(std::span<const Extent> rest) noexcept {
+    std::size_t n = 1;
+    while (n < rest.size() && n < kRunPages && rest[n].order == 0 && rest[n].page_id == rest[0].page_id + n) ++n;
+    return n;
+  }
+  //! For what was latched exclusively. The service engine is not kept while waiting: whoever frees an extent holds its
+  //! latch and needs the engine.
+  void wait_and_start(Extent extent) {
+    constexpr timespec kPause{0, 50'000};
+    const std::uint64_t deadline = now_ns() + patience_ns(_core);
+    for (;;) {
+      bool started = false;
+      _core.engines.with_service([&](Engine& engine) {
+        started = engine.write_back(extent, _batch);
+        if (!started) engine.turn(false);
+      });
+      if (started) return;
+      if (now_ns() > deadline) {
+        _late = {Errc::kBusy, 0, extent.page_id};
+        return;
+      }
+      ::nanosleep(&kPause, nullptr);
+    }
+  }
+  void drain() {
+    _core.engines.with_service([](Engine& engine) { engine.drain(); });
+  }
+
+  PoolCore& _core;
+  CheckpointPace _pace;
+  WriteBatch _batch;
+  std::vector<Extent> _busy;
+  Status _late;
+};
 
 }  // namespace
 
-void write_back_all(PoolCore& core) {
-  const std::vector<Extent> extents = dirty_extents(core);
-  WriteBatch batch;
-  Status busy;
-  try {
-    for (const Extent& extent : extents) {
-      if (!start_write_back(core, extent, batch)) busy = {Errc::kBusy, 0, extent.page_id};
-    }
-  } catch (const std::bad_alloc&) {
-    core.engines.with_service([](Engine& engine) { engine.drain(); });  // they know of the batch
-    throw;
-  }
-  core.engines.with_service([](Engine& engine) { engine.drain(); });
-  if (!batch.first_error.ok()) throw Error(batch.first_error, "write-back");
-  if (!busy.ok()) throw Error(busy, "write-back: the page stayed exclusively latched");
+void write_back_all(PoolCore& core, CheckpointPace pace) {
+  WriteBackAll(core, pace).run();
+}
+
+void checkpoint(PoolCore& core, CheckpointPace pace) {
+  const std::uint64_t freed = core.allocator.freed_mark();
+  write_back_all(core, pace);
+  flush(core);
+  core.write_header(false, kNoPage);
+  deallocate_freed(core, freed);
 }
 
 void flush(PoolCore& core) {

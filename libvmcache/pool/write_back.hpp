@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "vmcache/btree/bytes.hpp"
 #include "vmcache/fault.hpp"
 
 namespace vmcache::detail {
@@ -12,9 +13,16 @@ namespace vmcache::detail {
 class Engine;
 class PoolCore;
 
+//! Called by a checkpoint every so often, with the time that it has worked since the last call.
+using CheckpointPace = FunctionRef<void(std::uint64_t worked_ns)>;
+
 //! Writes back all pages dirty now. Throws Error: kIo with the first page that could not be written, kBusy
 //! with a page that stayed exclusively latched for frame_wait. Pages that were not written stay dirty.
-void write_back_all(PoolCore& core);
+void write_back_all(PoolCore& core, CheckpointPace pace);
+//! Writes back, flushes, and tells the storage of freed page ids: BufferPool::checkpoint(). Throws Error.
+void checkpoint(PoolCore& core, CheckpointPace pace);
+//! As fast as it goes.
+inline constexpr auto without_pause = [](std::uint64_t) {};
 //! Makes durable what was written. Throws Error kIo.
 void flush(PoolCore& core);
 //! Tells the storage of the page ids that were freed before `mark` (PageAllocator::freed_mark()) and are free still.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "log.hpp"
+#include "pool/write_back.hpp"
 #include "recovery/database_impl.hpp"
 #include "recovery/redo.hpp"
 #include "storage/open.hpp"
@@ -21,9 +22,15 @@ std::unique_ptr<Storage> open_page_file(const PoolOptions& options) {
 
 }  // namespace
 
-Database::Impl::Impl(const DatabaseOptions& options) : log(options.log), _callback(options.pool.log) {
+Database::Impl::Impl(const DatabaseOptions& options)
+    : log(options.log), _callback(options.pool.log), _pace(options.checkpoint_percent) {
+  if (options.checkpoint_percent < 1 || options.checkpoint_percent > 100) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("checkpoint_percent = {}: allowed are 1 to 100", options.checkpoint_percent));
+  }
   const auto start = std::chrono::steady_clock::now();
   open(options);
+  if (options.checkpoint_thread) _checkpointer.emplace([this] { return try_checkpoint(); });
   recovery.duration_ns = static_cast<std::uint64_t>((std::chrono::steady_clock::now() - start).count());
 }
 
@@ -71,11 +78,14 @@ void Database::Impl::open(const DatabaseOptions& options) {
       },
       end);
   _open = true;
+  const Pace::Hurry hurry(_pace);
   checkpoint();
 }
 
 void Database::Impl::close() {
   if (!_open) return;
+  const Pace::Hurry hurry(_pace);
+  _checkpointer.reset();
   checkpoint();
   pool->close();
   _open = false;
@@ -88,12 +98,25 @@ void Database::Impl::report(const char* doing, const char* what) noexcept try {
 
 void Database::Impl::checkpoint() {
   const std::lock_guard lock(_checkpoint_mutex);
+  make_checkpoint();
+}
+
+void Database::Impl::make_checkpoint() {
   const Lsn begin = take_snapshot();
   const Lsn snapshot_end = log.end();
-  pool->checkpoint();
+  detail::checkpoint(pool->core(), [this](std::uint64_t worked_ns) { _pace.pause(worked_ns); });
   log.wait_durable(snapshot_end);
   log.set_begin(begin);
   checkpoints.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool Database::Impl::try_checkpoint() noexcept try {
+  checkpoint();
+  return true;
+} catch (const std::exception& error) {
+  // No commit is concerned. If it stays so, the next ones find no room, and say why.
+  report("checkpoint", error.what());
+  return false;
 }
 
 //! Free extents and roots as of a moment at which no change is half made (R5). Returns where the snapshot begins.

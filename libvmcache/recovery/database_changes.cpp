@@ -45,7 +45,11 @@ LogRoom::Held Database::Impl::take_room(std::uint64_t bytes) {
   }
   for (;;) {
     if (LogRoom::Held room = _room.try_take(bytes)) return room;
-    checkpoint();
+    const Pace::Hurry hurry(_pace);
+    const std::lock_guard lock(_checkpoint_mutex);
+    // By now somebody else may have made one.
+    if (LogRoom::Held room = _room.try_take(bytes)) return room;
+    make_checkpoint();
   }
 }
 
@@ -95,15 +99,12 @@ void Database::Impl::redo_changes(Bytes changes) {
 //! After something was appended up to `end`.
 void Database::Impl::checkpoint_if_due(Lsn end) noexcept {
   if (end - log.begin() < log.capacity_bytes() / 2) return;
-  std::unique_lock lock(_checkpoint_mutex, std::try_to_lock);
-  if (!lock.owns_lock()) return;  // somebody is at it
-  lock.unlock();
-  try {
-    checkpoint();
-  } catch (const std::exception& error) {
-    // The commit at hand is not concerned. If it stays so, the next ones find no room, and say why.
-    report("checkpoint", error.what());
+  if (_checkpointer) return _checkpointer->request();
+  {
+    const std::unique_lock lock(_checkpoint_mutex, std::try_to_lock);
+    if (!lock.owns_lock()) return;  // somebody is at it
   }
+  (void)try_checkpoint();
 }
 
 //! Whoever changes pages is inside the gate, and E moves while it is closed: so E is known here without more ado.

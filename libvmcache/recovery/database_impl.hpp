@@ -7,9 +7,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "recovery/checkpointer.hpp"
 #include "recovery/gate.hpp"
 #include "recovery/lock_table.hpp"
 #include "recovery/log_format.hpp"
@@ -28,6 +30,7 @@ class Database::Impl final : public ChangeLog {
   void close();
   //! Says what went wrong where nobody can be told by an exception.
   void report(const char* doing, const char* what) noexcept;
+  //! At its pace.
   void checkpoint();
   [[nodiscard]] const BTree& tree(unsigned index);
 
@@ -57,6 +60,10 @@ class Database::Impl final : public ChangeLog {
   [[nodiscard]] const BTree& make_tree(unsigned index);
   [[nodiscard]] BTree& tree_at(PageId root);
   void checkpoint_if_due(Lsn end) noexcept;
+  //! Under _checkpoint_mutex.
+  void make_checkpoint();
+  //! Reports what goes wrong. Returns whether nothing did.
+  [[nodiscard]] bool try_checkpoint() noexcept;
 
   const LogCallback _callback;
   LogRoom _room{log};
@@ -67,8 +74,10 @@ class Database::Impl final : public ChangeLog {
   std::array<std::atomic<BTree*>, kTrees> _by_index{};
   bool _open = false;
   alignas(64) std::mutex _checkpoint_mutex;
+  Pace _pace;
   std::mutex _trees_mutex;
   std::map<PageId, std::unique_ptr<BTree>> _trees;
+  std::optional<Checkpointer> _checkpointer;  // last: it uses the rest
 };
 
 }  // namespace vmcache

@@ -153,7 +153,9 @@ History run_workload(const Workload& workload, Recorder& recorder) {
   std::mutex mutex;
   if (workload.plant == Plant::kNoLogFlush) recorder.ignore_flushes(Recorder::kLog);
   if (workload.plant == Plant::kNoPageFlush) recorder.ignore_flushes(Recorder::kPages);
-  Database database(recorded_database(recorder, 24));
+  DatabaseOptions options = recorded_database(recorder, 24);
+  options.checkpoint_thread = workload.threads > 1;  // with one, the seed says all
+  Database database(options);
   if (workload.plant == Plant::kPageBeforeLog) database.pool().core().write_ahead = nullptr;
   if (workload.threads == 1) {
     Client(database, recorder, workload, 0).run(history, mutex);
