@@ -9,6 +9,7 @@
 #include <cmath>
 #include <exception>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -233,6 +234,24 @@ Json empty_row(const IoRun& run) {
               {"reference_instructions_per_io", nullptr}};
 }
 
+namespace {
+
+//! The bench's own work for one I/O, of the same depth; null if it could not be counted.
+Json own_instructions(const IoRun& run) {
+  static std::map<unsigned, Json> known;
+  const auto [place, is_new] = known.try_emplace(depth_of(run), nullptr);
+  if (is_new) {
+    static const Rung kNull{"null", "", Rung::On::kTop, Rung::Via::kNull};
+    IoRun null = run;
+    null.depth = depth_of(run);
+    null.rung = &kNull;
+    place->second = run_in_child([&] { return figures(null).at("instructions_per_io"); });
+  }
+  return place->second;
+}
+
+}  // namespace
+
 void measure(const IoRun& run, Json& row) {
   if (const std::string reason = reason_against(run); !reason.empty()) {
     row["reason"] = reason;
@@ -257,6 +276,7 @@ void measure(const IoRun& run, Json& row) {
   if (answer.contains("wrong_data"))
     throw WrongData(fmt::format("{}: {}", run.rung->name, answer["wrong_data"].get<std::string>()));
   for (const auto& [key, value] : answer.items()) row[key] = value;
+  if (run.idle_clock != nullptr && !row.contains("reason")) row["own_instructions_per_io"] = own_instructions(run);
 }
 
 }  // namespace vmbench

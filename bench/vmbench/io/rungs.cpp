@@ -109,6 +109,8 @@ std::unique_ptr<IoWay> make_way(const Rung& rung, IoLane& lane) {
       return make_library_way(lane, rung.ring);
     case Via::kPool:
       return make_pool_way(lane, rung.ring);
+    case Via::kNull:
+      return make_null_way(lane);
     case Via::kNone:
       break;
   }
