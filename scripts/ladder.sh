@@ -7,9 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<END
-usage: scripts/ladder.sh [--kernels LIST] [--ios N] [--seconds S] [--dir FOLDER] [--report]
+usage: scripts/ladder.sh [--kernels LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
   --ios      transfers a row where instructions are counted (default 10000)
+  --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
   --report   only write docs/ladder.md again, from the JSON there is
@@ -17,10 +18,10 @@ END
 }
 fail() { echo "ladder.sh: $*" >&2; exit 2; }
 
-kernels=6.12,7.3 ios=10000 seconds=1 dir=build/ladder report=false
+kernels=6.12,7.3 ios=10000 rounds=3 seconds=1 dir=build/ladder report=false
 while [ $# -gt 0 ]; do
   case "$1" in
-    --kernels | --ios | --seconds | --dir)
+    --kernels | --ios | --rounds | --seconds | --dir)
       [ $# -ge 2 ] || fail "$1 needs a value"
       declare "${1#--}=$2"; shift 2 ;;
     --report) report=true; shift ;;
@@ -57,7 +58,7 @@ if ! $report; then
   "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --seconds "$seconds" --json docs/ladder-host.json \
     --tsv "$work/host.tsv"
   for kernel in ${kernels//,/ }; do
-    guest "$kernel" instructions --icount -- --ios "$ios" --icount-clock
+    guest "$kernel" instructions --icount -- --ios "$ios" --rounds "$rounds" --icount-clock
     guest "$kernel" times --cpus 2 -- --seconds "$seconds" --threads 1,2
   done
 fi

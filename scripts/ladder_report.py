@@ -25,10 +25,12 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
 - **Instructions an I/O** leave out what was only waiting. Idle time is told by a process that runs only when nothing else does, so it is exact.
   On polled rungs, asking a ring that has neither something to submit nor a completion is counted apart, as *empty polls*: that says
   how slow the emulated drive is, not what the I/O costs. A slow drive still shows: the polls that find something find fewer at a time.
-- **fio's own work** is its count with `--ioengine=null`, which does no I/O; *fio without its own* is what is left for the kernel. The bench's
-  count beside it has the bench's own loop in it (picking a place, checking the block, the histogram). fio's count is the difference of
-  a long and a short run, since starting it costs more than a thousand I/Os. Its empty polls cannot be told from the rest, so polled
-  rungs have no reference there.
+- **fio's own work** is its count with `--ioengine=null`, which does no I/O; the bench's own (picking a place, checking the block, the
+  histogram) is counted in the same way. What is left of both stands side by side: the interface's work, in user space and kernel. fio's
+  count is the difference of a long and a short run, since starting it costs more than a thousand I/Os. Its empty polls cannot be told
+  from the rest, so polled rungs have no reference there.
+- Counted rows are medians of several rounds, in which bench and fio take turns; how many, and the lowest and highest, are in the JSON
+  (`rounds`, `rounds_from`, `rounds_to`).
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
 - `pread`, `pread-direct` and `mmap` wait for each I/O, so going to sleep and waking up is in their count; it differs by up to a
   quarter from run to run, that of rungs with interrupts and a queue by some 2 %, that of polled ones with the speed of the drive.
@@ -83,14 +85,15 @@ def counted_table(rows):
     for row in rows:
         ours, fio = row["instructions_per_io"], row["reference_instructions_per_io"]
         own = row.get("reference_own_instructions_per_io")
+        ours_alone = ours - row.get("own_instructions_per_io", 0)
         empty = row.get("empty_poll_instructions_per_io")
         share = None if plain is None else 100 * ours / plain
         kernel = None if fio is None or own is None else fio - own
-        beside = "-" if kernel is None else f"{100 * (ours / kernel - 1):+.1f} %"
-        lines.append([f"`{row['rung']}`", str(row["on"]), show(ours), show(share), show(empty), show(fio), show(kernel),
-                      beside])
-    return table(["rung", "on", "instructions an I/O", "% of `uring`", "empty polls", "fio", "fio without its own",
-                  "the bench beside that"], lines)
+        beside = "-" if kernel is None else f"{100 * (ours_alone / kernel - 1):+.1f} %"
+        lines.append([f"`{row['rung']}`", str(row["on"]), show(ours), show(share), show(empty), show(ours_alone), show(fio),
+                      show(kernel), beside])
+    return table(["rung", "on", "instructions an I/O", "% of `uring`", "empty polls", "without the bench's own", "fio",
+                  "fio without its own", "the bench beside fio, each without its own"], lines)
 
 
 def timed_table(rows):
@@ -109,7 +112,9 @@ def section(path):
     title = f"Linux {name}, {KINDS[kind]}" if name else KINDS.get(kind, kind).capitalize()
     given = [row for row in rows if "reason" not in row]
     commands = context["command"] if isinstance(context["command"], list) else [context["command"]]
-    amount = f"{context['ios_a_row']} I/Os a row" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
+    rounds = max((row.get("rounds", 1) for row in rows), default=1)
+    of = f", medians of {rounds} rounds" if rounds > 1 else ""
+    amount = f"{context['ios_a_row']} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
     text = [f"## {title}\n\n`{path.name}`: {context['kernel']}, {context['cpus']} x {context['cpu']}, {context['date']}, "
             f"{amount}, depth and batch as in the command:\n"]
     text.append("```\n" + "\n".join(commands) + "\n```\n")

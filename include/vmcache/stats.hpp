@@ -51,6 +51,9 @@ struct PoolStats {
   std::uint64_t page_table_pages = 0;  //!< pages in them
   std::uint64_t frame_waits = 0;       //!< faults that found no frame at first
   std::uint64_t latch_waits = 0;       //!< fixes that found the latch taken and waited
+  //! Of workers that wait by polling: time in which they asked the device and it had nothing yet. Their threads are busy
+  //! all the time, and this is how much of it they could have done something else.
+  std::uint64_t empty_poll_ns = 0;
   std::uint64_t restarts = 0;          //!< operations started again after a wait or a lost race
   std::uint64_t promotions = 0;        //!< extents the replacement moved from cold to hot
   std::uint64_t allocated_pages = 0;   //!< page ids handed out (pages)

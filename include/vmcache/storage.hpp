@@ -55,6 +55,8 @@ class IoQueue {
   //! Gets up to completed.size() finished requests and returns how many. Waits at most `timeout_ns` (0: not
   //! at all) for `wait_for` of them. What was submitted is always returned some time, failed or not.
   virtual std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) = 0;
+  //! Time that waits by polling have spent on questions which the device had no answer to, since this was asked last.
+  [[nodiscard]] virtual std::uint64_t take_empty_poll_ns() noexcept { return 0; }
 };
 
 //! An opened database file or device, or several that are striped. Thread-safe but for resize(), which the

@@ -34,7 +34,7 @@ class LatencyCounters {
 //! What one engine counts.
 struct EngineCounters {
   Counter misses, reads, read_pages, writes, written_pages, read_errors, write_errors, retries, submissions;
-  Counter evictions, evicted_pages, frame_waits, latch_waits;
+  Counter evictions, evicted_pages, frame_waits, latch_waits, empty_poll_ns;
   LatencyCounters read_latency, write_latency;
 };
 

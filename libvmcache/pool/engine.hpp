@@ -8,7 +8,8 @@
 //  2. faults get frames: free ones first, then those of victims of a sweep. One exchange() with the memory takes
 //     the victims' frames and puts frames under the faulted pages; only then are the victims published as evicted;
 //  3. reads, and writes of dirty pages the sweep came across, go out in one submission;
-//  4. completions are reaped, pages published, askers told.
+//  4. completions are reaped, pages published, askers told. One that has nothing else to do waits for a quarter of what
+//     is in flight, so that turns are few and their calls bring many pages each.
 // Between turns an engine holds claims (0xfe) of pages being loaded, and shared latches and write claims of pages being
 // written, and nothing else.
 //
@@ -112,7 +113,8 @@ class Engine {
   void publish(FaultRequest& request);
   void complete_read(FaultRequest& request);
   void wait(bool may_wait);
-  void reap(unsigned wait_for, std::uint64_t timeout_ns);
+  //! False if nothing has completed.
+  bool reap(unsigned wait_for, std::uint64_t timeout_ns);
 
   // engine_frames.cpp: frames and eviction
   void serve_faults();
@@ -123,7 +125,7 @@ class Engine {
   void sweep(std::uint64_t pages, SweepEffort effort);
   [[nodiscard]] Status exchange_victims();
   [[nodiscard]] std::size_t room() const noexcept;
-  void admit(FaultRequest& request);
+  void admit(FaultRequest& request, std::uint32_t slot);
   void starve();
 
   // engine_writes.cpp
@@ -153,6 +155,7 @@ class Engine {
   std::vector<FaultRequest*> _turn;  // scratch of advance's callers
   std::vector<Extent> _wanted;       // scratch of exchange()
   std::vector<Extent> _leaving;
+  std::vector<std::uint32_t> _slots;  // scratch of serve_faults()
   Harvest _harvest;                       // of this turn's sweeps
   std::vector<Harvest::Victim> _written;  // written back in the last turn's completions, not latched
   std::vector<std::unique_ptr<WriteRequest>> _writes;  // all there are
@@ -163,6 +166,7 @@ class Engine {
   std::size_t _eviction_writes = 0;         // in flight
   std::uint64_t _now_ns = 0;
   std::uint64_t _write_failed_ns = 0;
+  std::uint64_t _read_ns = 0;      // a read's time of late (moving average)
   std::uint64_t _progress_ns = 0;  // when frames were last found, or a page written
   EngineCounters _counters;
 };

@@ -38,8 +38,12 @@ void Engine::serve_faults() {
     const Status status = exchange_victims();
     _core.give_frames(frames - used + (status.ok() ? 0 : used));
     if (used > 0) _progress_ns = _now_ns;
+    if (status.ok()) {
+      _slots.resize(_wanted.size());
+      _core.residency.take_slots(_slots);
+    }
     for (std::size_t i = 0; i < _wanted.size(); ++i) {
-      status.ok() ? admit(*_faults[i]) : fail_claim(*_faults[i], status);
+      status.ok() ? admit(*_faults[i], _slots[i]) : fail_claim(*_faults[i], status);
     }
     _faults.erase(_faults.begin(), _faults.begin() + static_cast<std::ptrdiff_t>(_wanted.size()));
     if (_wanted.size() < candidates) return starve();
@@ -115,9 +119,7 @@ Status Engine::exchange_victims() {
   _leaving.clear();
   for (const Harvest::Victim& victim : _harvest.victims) _leaving.push_back(victim.extent);
   const Status status = _core.memory->exchange(_context, _leaving, _wanted);
-  for (const Harvest::Victim& victim : _harvest.victims) {
-    _core.states()[victim.extent.page_id].store(_core.residency.leave(victim));
-  }
+  _core.residency.leave(_harvest.victims);
   _counters.evictions.add(_harvest.victims.size());
   _counters.evicted_pages.add(_harvest.victim_pages);
   _harvest.clear();
@@ -125,8 +127,8 @@ Status Engine::exchange_victims() {
 }
 
 //! The fault has its frames: on to its bytes.
-void Engine::admit(FaultRequest& request) {
-  request.slot = _core.residency.take_slot();
+void Engine::admit(FaultRequest& request, std::uint32_t slot) {
+  request.slot = slot;
   std::byte* data = _core.memory->base() + request.extent.page_id * kPageSize;
   if (request.goal == Goal::kNew) {
     std::memset(data, 0, request.extent.bytes());

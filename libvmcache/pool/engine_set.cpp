@@ -74,6 +74,7 @@ void EngineSet::add_to(PoolStats& stats) const {
     stats.evicted_pages += from.evicted_pages.value();
     stats.frame_waits += from.frame_waits.value();
     stats.latch_waits += from.latch_waits.value();
+    stats.empty_poll_ns += from.empty_poll_ns.value();
     from.read_latency.add_to(stats.read_latency);
     from.write_latency.add_to(stats.write_latency);
   };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <utility>
 
 namespace vmcache {
 namespace {
@@ -39,10 +40,12 @@ void Residency::grow(std::uint64_t frames) {
                std::memory_order_relaxed);
 }
 
-std::uint32_t Residency::take_slot() {
-  std::uint32_t slot = 0;
-  while (!try_take_slot(slot)) collect_stale();
-  return slot;
+void Residency::take_slots(std::span<std::uint32_t> slots) {
+  for (;;) {
+    slots = slots.subspan(try_take_slots(slots));
+    if (slots.empty()) return;
+    collect_stale();
+  }
 }
 
 //! Residents and extents being loaded have a slot each, and there are more slots than frames and loads
@@ -57,23 +60,23 @@ void Residency::collect_stale() {
   }
 }
 
-bool Residency::try_take_slot(std::uint32_t& slot) {
+std::size_t Residency::try_take_slots(std::span<std::uint32_t> slots) {
   const std::lock_guard lock(_free_mutex);
-  if (!_free.empty()) {
-    slot = _free.back();
-    _free.pop_back();
-    return true;
-  }
+  const std::size_t freed = std::min(slots.size(), _free.size());
+  std::copy_n(_free.end() - static_cast<std::ptrdiff_t>(freed), freed, slots.begin());
+  _free.resize(_free.size() - freed);
   const std::uint64_t used = _used_slots.load(std::memory_order_relaxed);
-  if (used == _limit.load(std::memory_order_relaxed)) return false;
-  slot = static_cast<std::uint32_t>(used);
-  _used_slots.store(used + 1, std::memory_order_release);
-  return true;
+  const std::uint64_t left = _limit.load(std::memory_order_relaxed) - used;
+  const std::size_t fresh = std::min<std::uint64_t>(slots.size() - freed, left);
+  for (std::size_t i = 0; i < fresh; ++i) slots[freed + i] = static_cast<std::uint32_t>(used + i);
+  if (fresh > 0) _used_slots.store(used + fresh, std::memory_order_release);
+  return freed + fresh;
 }
 
-void Residency::give_slot(std::uint32_t slot) {
+void Residency::give_slots(std::span<const std::uint32_t> slots) {
+  if (slots.empty()) return;
   const std::lock_guard lock(_free_mutex);
-  _free.push_back(slot);
+  _free.insert(_free.end(), slots.begin(), slots.end());
 }
 
 std::uint8_t Residency::stamp() const noexcept {
@@ -95,23 +98,32 @@ void Residency::enter(std::uint32_t slot, Extent extent, PageState claimed) noex
   _slots[slot].store(bits, std::memory_order_release);
 }
 
-PageState Residency::leave(const Harvest::Victim& victim) noexcept {
-  // Tags are one byte: by a rare chance the page resides in another slot with the same tag, and this one has
-  // been given to somebody else since. Then it is not ours to clear; the page's own slot is stale from now
-  // on.
+void Residency::leave(std::span<const Harvest::Victim> victims) noexcept {
+  const std::uint8_t now = stamp();
+  std::array<std::uint32_t, 64> freed;  // NOLINT: filled up to `n`
+  std::size_t n = 0;
+  for (const Harvest::Victim& victim : victims) {
+    if (book_out(victim)) freed[n++] = victim.slot;
+    if (n == freed.size()) give_slots({freed.data(), std::exchange(n, 0)});
+    _states[victim.extent.page_id].store(victim.word.next_version()
+                                             .without(PageState::kMarked)
+                                             .with_tag(now)
+                                             .with_latch(PageState::kEvicted));
+  }
+  give_slots({freed.data(), n});
+  _evictions.fetch_add(victims.size(), std::memory_order_relaxed);
+}
+
+//! False if the slot is not the victim's any more. Tags are one byte: by a rare chance the page resides in another slot
+//! with the same tag, and this one has been given to somebody else since. Then it is not ours to clear; the page's own
+//! slot is stale from now on.
+bool Residency::book_out(const Harvest::Victim& victim) noexcept {
   Entry entry{_slots[victim.slot].load(std::memory_order_acquire)};
   while (entry.extent() == victim.extent) {
-    if (replace(victim.slot, entry, 0)) {
-      give_slot(victim.slot);
-      break;
-    }
+    if (replace(victim.slot, entry, 0)) return true;
     entry = {_slots[victim.slot].load(std::memory_order_acquire)};
   }
-  _evictions.fetch_add(1, std::memory_order_relaxed);
-  return victim.word.next_version()
-      .without(PageState::kMarked)
-      .with_tag(stamp())
-      .with_latch(PageState::kEvicted);
+  return false;
 }
 
 bool Residency::replace(std::uint32_t slot, Entry from, std::uint64_t to) noexcept {
@@ -125,7 +137,7 @@ bool Residency::replace(std::uint32_t slot, Entry from, std::uint64_t to) noexce
 bool Residency::drop_if_stale(std::uint32_t slot, Entry entry, PageState word) {
   // While a page is loaded its word says nothing of slots yet.
   if (word.faulting() || (!word.evicted() && word.tag() == tag_of(slot))) return false;
-  if (replace(slot, entry, 0)) give_slot(slot);
+  if (replace(slot, entry, 0)) give_slots({&slot, 1});
   return true;
 }
 
@@ -141,17 +153,23 @@ void Residency::sweep(std::uint64_t pages, std::size_t max_dirty, SweepEffort ef
     return harvest.full() || harvest.victim_pages >= pages ||
            (max_dirty > 0 && harvest.dirty.size() >= max_dirty);
   };
+  // Most slots may be hot ones, to be passed over.
+  const std::uint64_t passed_over = effort == SweepEffort::kCold ? Entry::kHot : 0;
   for (std::uint64_t seen = 0; seen < visits && !enough(); seen += kChunk) {
-    const std::uint64_t first = _cold_hand.fetch_add(kChunk, std::memory_order_relaxed);
-    std::array<Entry, kChunk> entries;
+    std::uint64_t slot = _cold_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
+    std::array<std::uint32_t, kChunk> looked_at;  // NOLINT: filled up to `n`
+    std::size_t n = 0;
     for (std::uint64_t i = 0; i < kChunk; ++i) {
-      entries[i] = {_slots[(first + i) % slots].load(std::memory_order_acquire)};
-      if (!entries[i].empty()) __builtin_prefetch(&_states[entries[i].extent().page_id]);
+      const Entry entry{_slots[slot].load(std::memory_order_relaxed)};
+      if (!entry.empty() && (entry.bits & passed_over) == 0) {
+        looked_at[n++] = static_cast<std::uint32_t>(slot);
+        __builtin_prefetch(&_states[entry.extent().page_id]);
+      }
+      if (++slot == slots) slot = 0;
     }
-    for (std::uint64_t i = 0; i < kChunk && !enough(); ++i) {
-      const Entry entry = entries[i];
-      if (entry.empty() || (entry.hot() && effort == SweepEffort::kCold)) continue;
-      visit_cold(static_cast<std::uint32_t>((first + i) % slots), entry, effort, max_dirty, harvest);
+    for (std::size_t i = 0; i < n && !enough(); ++i) {
+      const Entry entry{_slots[looked_at[i]].load(std::memory_order_acquire)};
+      if (!entry.empty()) visit_cold(looked_at[i], entry, effort, max_dirty, harvest);
     }
   }
 }
@@ -201,12 +219,16 @@ void Residency::cool_down(std::uint64_t wanted) noexcept {
   const std::uint64_t slots = _used_slots.load(std::memory_order_acquire);
   // Two hot pages looked at for each one that leaves keeps up with promotion; more would age them too fast.
   std::uint64_t looks = 2 * wanted + kChunk;
-  for (std::uint64_t seen = 0; seen < slots && looks > 0; ++seen) {
-    const auto slot = static_cast<std::uint32_t>(_hot_hand.fetch_add(1, std::memory_order_relaxed) % slots);
-    const Entry entry{_slots[slot].load(std::memory_order_acquire)};
-    if (entry.empty() || !entry.hot()) continue;
-    --looks;
-    visit_hot(slot, entry);
+  for (std::uint64_t seen = 0; seen < slots && looks > 0; seen += kChunk) {
+    std::uint64_t slot = _hot_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
+    for (std::uint64_t i = 0; i < kChunk && looks > 0; ++i) {
+      const Entry entry{_slots[slot].load(std::memory_order_acquire)};
+      if (!entry.empty() && entry.hot()) {
+        --looks;
+        visit_hot(static_cast<std::uint32_t>(slot), entry);
+      }
+      if (++slot == slots) slot = 0;
+    }
   }
 }
 

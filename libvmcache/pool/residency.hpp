@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "memory/reservation.hpp"
@@ -74,9 +75,10 @@ class Residency {
 
   void grow(std::uint64_t frames);
 
-  //! There is always one for an extent that has its frames: stale ones are collected when none is left.
-  [[nodiscard]] std::uint32_t take_slot();
-  void give_slot(std::uint32_t slot);
+  //! Fills `slots`. There is always one for an extent that has its frames: stale ones are collected when too few are
+  //! left.
+  void take_slots(std::span<std::uint32_t> slots);
+  void give_slots(std::span<const std::uint32_t> slots);
 
   //! Tag to publish in the state word of a page that will enter `slot`.
   [[nodiscard]] static std::uint8_t tag_of(std::uint32_t slot) noexcept {
@@ -84,9 +86,9 @@ class Residency {
   }
   //! `claimed` is the page's evicted word; the page must have been published with the slot's tag before.
   void enter(std::uint32_t slot, Extent extent, PageState claimed) noexcept;
-  //! Books the victim out of its slot, frees the slot and returns the word to publish: evicted, next version,
-  //! time of eviction.
-  [[nodiscard]] PageState leave(const Harvest::Victim& victim) noexcept;
+  //! Books the victims out of their slots, publishes them as evicted (next version, time of eviction) and frees the slots.
+  //! Their frames must be gone from their pages.
+  void leave(std::span<const Harvest::Victim> victims) noexcept;
 
   //! Adds to `harvest` until it has `pages` pages of victims, or `max_dirty` extents to write back (they will
   //! be victims soon), or every slot was seen. With max_dirty = 0, none is picked for write-back, and
@@ -123,8 +125,10 @@ class Residency {
   };
   using Slot = std::atomic<std::uint64_t>;
 
-  [[nodiscard]] bool try_take_slot(std::uint32_t& slot);
+  //! How many of `slots` it could fill, from the front.
+  [[nodiscard]] std::size_t try_take_slots(std::span<std::uint32_t> slots);
   void collect_stale();
+  [[nodiscard]] bool book_out(const Harvest::Victim& victim) noexcept;
   void visit_cold(std::uint32_t slot, Entry entry, SweepEffort effort, std::size_t max_dirty,
                   Harvest& harvest);
   void visit_hot(std::uint32_t slot, Entry entry) noexcept;

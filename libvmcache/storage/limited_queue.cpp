@@ -43,6 +43,7 @@ class LimitedQueue final : public IoQueue {
     }
     return n + _queue->reap(completed.subspan(n), n > 0 ? 0 : wait_for, n > 0 ? 0 : timeout_ns);
   }
+  [[nodiscard]] std::uint64_t take_empty_poll_ns() noexcept override { return _queue->take_empty_poll_ns(); }
 
  private:
   [[nodiscard]] bool passes(const IoRequest& request, std::uint64_t limit) const {

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 #include <vector>
 
 #include "storage/nvme_command.hpp"
@@ -93,6 +94,9 @@ class RingQueue final : public IoQueue {
     _finished.erase(_finished.begin(), _finished.begin() + static_cast<std::ptrdiff_t>(n));
     _in_flight -= static_cast<unsigned>(n);
     return n;
+  }
+  [[nodiscard]] std::uint64_t take_empty_poll_ns() noexcept override {
+    return std::exchange(_empty_poll_ns, 0);
   }
 
  private:
@@ -194,23 +198,36 @@ class RingQueue final : public IoQueue {
     }
   }
 
-  //! On a polled ring the kernel's own wait knows no timeout, so the loop is here.
+  //! On a polled ring the kernel's own wait knows no timeout, so the loop is here. It collects as it goes, because the kernel
+  //! does not poll while there are completions that were not taken. It keeps the core as long as a device that is well
+  //! would let it wait: whoever gets the core instead may have it for a scheduler's slice, the time of many reads.
   void poll(unsigned wait_for, std::uint64_t timeout_ns) noexcept {
-    constexpr unsigned kSpinsBetweenYields = 64;
+    constexpr std::uint64_t kKeepCoreNs = 1'000'000;
     const std::uint64_t start = wait_for > 0 ? clock_ns() : 0;
-    for (unsigned spins = 1;; ++spins) {
+    std::uint64_t yield_at = start + kKeepCoreNs;
+    for (std::uint64_t last = start;;) {
+      const bool submits = ::io_uring_sq_ready(&_ring) > 0;
       // With SQ polling the kernel's thread polls, too.
       if (!_settings.sq_polling) {
         (void)::io_uring_submit_and_get_events(&_ring);
-      } else if (::io_uring_sq_ready(&_ring) > 0) {
+      } else if (submits) {
         (void)::io_uring_submit(&_ring);
       }
-      if (::io_uring_cq_ready(&_ring) >= wait_for || clock_ns() - start >= timeout_ns) return;
-      if (spins % kSpinsBetweenYields == 0) ::sched_yield();
+      const unsigned seen = collect();
+      if (_finished.size() >= wait_for || !_retry.empty()) return;
+      if (seen > 0) feed();  // of a request that is cut into more commands than there were
+      const std::uint64_t now = clock_ns();
+      if (!submits && seen == 0) _empty_poll_ns += now - last;
+      if (now - start >= timeout_ns) return;
+      last = now;
+      if (now < yield_at) continue;
+      ::sched_yield();
+      yield_at = clock_ns() + kKeepCoreNs;
     }
   }
 
-  void collect() noexcept {
+  //! How many there were.
+  unsigned collect() noexcept {
     unsigned seen = 0;
     unsigned head = 0;
     io_uring_cqe* cqe = nullptr;
@@ -220,6 +237,7 @@ class RingQueue final : public IoQueue {
       complete(*static_cast<Command*>(::io_uring_cqe_get_data(cqe)), cqe->res);
     }
     ::io_uring_cq_advance(&_ring, seen);
+    return seen;
   }
 
   void complete(Command& command, int result) noexcept {
@@ -271,6 +289,7 @@ class RingQueue final : public IoQueue {
   std::vector<IoRequest*> _backlog;   // from _backlog_next on: not, or not wholly, put into commands
   std::size_t _backlog_next = 0;
   std::vector<IoRequest*> _finished;  // not reaped
+  std::uint64_t _empty_poll_ns = 0;
 };
 
 }  // namespace

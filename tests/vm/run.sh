@@ -153,6 +153,20 @@ test_nvme_errors_are_injected() {
   out_is $'first\nerror'
 }
 
+test_nvme_drive_is_as_slow_as_asked() {
+  # 0.1 s at full speed is 10 of these reads, the other 290 take 2.9 s.
+  guest 0 --no-module --nvme 64M,iops=100 --nvme 64M -- sh -c '
+    for drive in data0 data1; do
+      start=$(cut -d" " -f1 /proc/uptime | tr -d .)
+      dd if=/dev/vm/$drive of=/dev/null bs=4096 count=300 iflag=direct status=none
+      end=$(cut -d" " -f1 /proc/uptime | tr -d .)
+      echo $((end - start))
+    done'
+  local slow fast
+  { read -r slow && read -r fast; } <"$work/out"
+  [ "${slow:-0}" -ge 280 ] && [ "${fast:-999}" -lt 250 ] || complain "with and without limit: ${slow:-}, ${fast:-} of 0.01 s"
+}
+
 test_power_cut_leaves_what_was_flushed() {
   local image=$scratch/drive seed outcomes
   rm -f "$image"
@@ -310,6 +324,8 @@ test_bad_options_are_explained() {
   err_has "'lots' is not a size"
   guest 2 --nvme 64M,pull -- true
   err_has "'pull' is not an option of a drive"
+  guest 2 --nvme 64M,iops=fast -- true
+  err_has "'fast' is not a number of transfers"
   guest 2 --nvme 1000 -- true
   err_has '4096'
   guest 2 --nvme 64M,volatile -- true

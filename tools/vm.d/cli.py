@@ -70,7 +70,8 @@ def _add_machine_options(parser):
                        "guest /dev/vm/dataN is the block device, /dev/vm/dataN-char the character device. Options: "
                        "poll: with poll queues. hotplug: COMMAND can have it pulled. errors=FILE: a blkdebug file of "
                        "QEMU. image=FILE: its content, which stays. volatile: FILE gets what was flushed, and "
-                       "FILE.unflushed the rest. ignore-flush: volatile, and nothing is ever flushed")
+                       "FILE.unflushed the rest. ignore-flush: volatile, and nothing is ever flushed. iops=N: at most "
+                       "N transfers a second")
     group.add_argument("--tmp", type=_size, default=0, metavar="SIZE",
                        help="/tmp is an ext4 file system of that size on an NVMe drive, for direct I/O (else a tmpfs)")
     group.add_argument("--icount", action="store_true",

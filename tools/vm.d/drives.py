@@ -24,6 +24,7 @@ class Drive:
     ignore_flush: bool = False          # volatile, and a flush changes nothing
     errors: pathlib.Path | None = None  # a blkdebug file with errors to inject
     image: pathlib.Path | None = None   # a file that stays; else an empty one that goes with the machine
+    iops: int = 0                       # transfers a second that it makes at most; 0: as many as the host
 
 
 def parse_size(text):
@@ -33,6 +34,13 @@ def parse_size(text):
     if not digits.isascii() or not digits.isdigit() or int(digits) == 0 or unit not in (*units, ""):
         raise ValueError(f"'{text}' is not a size (a whole number with K, M, G or T)")
     return int(digits) << units.get(unit, 0)
+
+
+def _parse_iops(text):
+    # QEMU's throttle takes no more; below 100 a second it lets less than ten through before the first has to wait.
+    if not text.isascii() or not text.isdigit() or not 100 <= int(text) <= 10**9:
+        raise ValueError(f"'{text}' is not a number of transfers a second (100 to 1000000000)")
+    return int(text)
 
 
 def parse_drive(text):
@@ -52,9 +60,11 @@ def parse_drive(text):
                 raise VmError(f"no file {drive.errors} with errors to inject")
         elif option.startswith("image="):
             drive.image = pathlib.Path(option.removeprefix("image=")).absolute()
+        elif option.startswith("iops="):
+            drive.iops = _parse_iops(option.removeprefix("iops="))
         else:
             raise ValueError(f"'{option}' is not an option of a drive (poll, hotplug, volatile, ignore-flush, "
-                             "errors=FILE, image=FILE)")
+                             "errors=FILE, image=FILE, iops=N)")
     if drive.volatile and not drive.image:
         raise ValueError(f"'{text}': a volatile drive needs image=FILE to leave what was flushed in")
     return drive
@@ -89,6 +99,10 @@ def arguments(folder, name, drive, slot):
     if drive.errors:
         result += ["-blockdev", f"driver=blkdebug,node-name={name}-errors,image={under},config={quote(drive.errors)}"]
         under = f"{name}-errors"
+    if drive.iops:
+        result += ["-object", f"throttle-group,id={name}-limit,x-iops-total={drive.iops}",
+                   "-blockdev", f"driver=throttle,node-name={name}-throttled,throttle-group={name}-limit,file={under}"]
+        under = f"{name}-throttled"
     result += ["-blockdev", f"driver=raw,node-name={name}-raw,file={under},discard=unmap"]
     device = f"nvme,id={name},drive={name}-raw,serial={name}"
     if drive.hotplug:

@@ -10,6 +10,7 @@
 #include <x86intrin.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <new>
@@ -47,6 +48,18 @@ IdleClock::IdleClock() {
   if (_process < 0 || sched_setscheduler(_process, SCHED_IDLE, &parameters) != 0)
     throw std::runtime_error(
         fmt::format("{}: {}", _process < 0 ? "fork" : "sched_setscheduler", std::strerror(errno)));
+  calibrate();
+}
+
+//! Looks at it while there is nothing to do.
+void IdleClock::calibrate() {
+  constexpr std::chrono::milliseconds kBegun{50}, kWatched{400};
+  std::this_thread::sleep_for(kBegun);
+  const std::uint64_t counted_before = counted();
+  const std::uint64_t before = __rdtsc();
+  std::this_thread::sleep_for(kWatched);
+  const std::uint64_t elapsed = __rdtsc() - before;
+  _ticks_a_counted = static_cast<double>(elapsed) / static_cast<double>(counted() - counted_before);
 }
 
 IdleClock::~IdleClock() {

@@ -20,10 +20,19 @@ class IdleClock {
   IdleClock(const IdleClock&) = delete;
   IdleClock& operator=(const IdleClock&) = delete;
 
-  //! Time stamps since the start in which there was nothing to do. Any process.
-  [[nodiscard]] std::uint64_t ticks() const { return _idle_ticks->load(std::memory_order_relaxed); }
+  //! Time stamps since the start in which there was nothing to do, with what the kernel does by itself meanwhile. Any
+  //! process.
+  [[nodiscard]] std::uint64_t ticks() const {
+    return static_cast<std::uint64_t>(static_cast<double>(counted()) * _ticks_a_counted);
+  }
 
  private:
+  [[nodiscard]] std::uint64_t counted() const { return _idle_ticks->load(std::memory_order_relaxed); }
+  void calibrate();
+
+  //! More than 1: the scheduler's ticks go on while the process runs. A wait would cost the more instructions, the longer
+  //! the drive of the emulator's host takes.
+  double _ticks_a_counted = 1;
   std::atomic<std::uint64_t>* _idle_ticks;  // shared with the process
   pid_t _process;
 };

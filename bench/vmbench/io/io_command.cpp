@@ -29,6 +29,7 @@ struct IoOptions {
   std::vector<std::string> rungs;
   std::vector<unsigned> threads;
   IoRun run;  //!< what all rows have in common
+  unsigned rounds = 1;
   bool icount_clock = false;
   bool no_reference = false;
   bool keep = false;
@@ -114,6 +115,7 @@ const std::vector<Column> kColumns{{"rung", "rung"},
                                    {"iops", "kIOPS", 1, 1000},
                                    {"cycles_per_io", "kcycles/IO", 1, 1000},
                                    {"instructions_per_io", "instr/IO"},
+                                   {"own_instructions_per_io", "of these the bench's own"},
                                    {"cores", "cores", 2},
                                    {"p50_us", "p50 us", 1},
                                    {"p99_us", "p99 us", 1},
@@ -147,15 +149,41 @@ void tidy(const IoOptions& options, Layers& layers) {
   }
 }
 
+//! One row of several: the last one with the medians of its figures. One round that failed is the row.
+Json medians(const std::vector<Json>& rounds) {
+  Json row = rounds.back();
+  if (rounds.size() == 1 || row.contains("reason")) return row;
+  Json from, to;
+  for (auto& [key, value] : row.items()) {
+    if (!value.is_number_float()) continue;
+    std::vector<double> figures;
+    for (const Json& round : rounds)
+      if (const auto found = round.find(key); found != round.end() && found->is_number()) figures.push_back(*found);
+    std::sort(figures.begin(), figures.end());
+    const std::size_t half = figures.size() / 2;
+    value = figures.size() % 2 == 1 ? figures[half] : (figures[half - 1] + figures[half]) / 2;
+    from[key] = figures.front();
+    to[key] = figures.back();
+  }
+  row["rounds"] = rounds.size();
+  row["rounds_from"] = std::move(from);
+  row["rounds_to"] = std::move(to);
+  return row;
+}
+
 void measure_all(const IoOptions& options, const Layers& layers, Report& report) {
   const std::vector<IoRun> runs = plan(options, layers);
   Progress progress;
   for (std::size_t i = 0; i < runs.size(); i++) {
     progress.show(
         fmt::format("[{}/{}] {} threads {}", i + 1, runs.size(), runs[i].rung->name, runs[i].threads));
-    Json row = empty_row(runs[i]);
-    measure(runs[i], row);
-    if (!options.no_reference && !row.contains("reason")) add_reference(runs[i], row);
+    std::vector<Json> rounds;
+    while (rounds.size() < options.rounds && (rounds.empty() || !rounds.back().contains("reason"))) {
+      rounds.push_back(empty_row(runs[i]));
+      measure(runs[i], rounds.back());
+      if (!options.no_reference && !rounds.back().contains("reason")) add_reference(runs[i], rounds.back());
+    }
+    Json row = medians(rounds);
     // A rung that is missing is missing for any number of threads: said once.
     const bool said = row.contains("reason") && !report.rows().empty() &&
                       report.rows().back().value("reason", "") == row["reason"] &&
@@ -234,6 +262,11 @@ void add_io_options(CLI::App& command, IoOptions& options) {
 void add_run_options(CLI::App& command, IoOptions& options) {
   command.add_flag("--icount-clock", options.icount_clock,
                    "the clock counts instructions (QEMU -icount shift=0): report them, and fio's");
+  command
+      .add_option("--rounds", options.rounds,
+                  "of each row and its fio, which take turns; medians are reported")
+      ->check(CLI::Range(1, 99))
+      ->capture_default_str();
   command.add_flag("--no-reference", options.no_reference, "do without fio");
   command.add_flag("--keep", options.keep, "keep files that were made");
   command.add_option("--json", options.json, "write context and rows as JSON to this file");

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <exception>
 #include <fstream>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -30,17 +31,10 @@ struct ThreadResult {
   std::exception_ptr error;
   std::uint64_t ios = 0;
   std::uint64_t empty_poll_ticks = 0;
+  std::uint64_t empty_poll_ns = 0;
   Histogram latency_ticks;
   std::optional<std::uint64_t> instructions;
 };
-
-double ticks_per_ns() {
-  const std::uint64_t start_ns = now_ns();
-  const std::uint64_t start = __rdtsc();
-  while (now_ns() - start_ns < 5'000'000) {
-  }
-  return static_cast<double>(__rdtsc() - start) / static_cast<double>(now_ns() - start_ns);
-}
 
 void drop_page_cache(const Layer& layer) {
   for (const Device& device : layer.devices) {
@@ -98,6 +92,7 @@ void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt, 
       if (instructions) result.instructions = *counter->read() - *instructions;
       result.ios = lane->ios();
       result.empty_poll_ticks = lane->empty_poll_ticks();
+      result.empty_poll_ns = lane->empty_poll_ns();
       result.latency_ticks = lane->latency_ticks();
     }
   } catch (...) {
@@ -138,12 +133,14 @@ Measured run_threads(const IoRun& run, double per_ns) {
 
 //! The clock counted instructions: those of the whole machine, less what was only waiting (no CPU had anything
 //! to run, or a poll found nothing). How long that is depends on the emulator's host, so no time is a figure.
-void count_by_clock(const Measured& measured, double ios, double per_ns, Json& row) {
+void count_by_clock(const Measured& measured, bool polled, double ios, double per_ns, Json& row) {
   double empty_polls = 0;
   for (const ThreadResult& thread : measured.threads)
-    empty_polls += static_cast<double>(thread.empty_poll_ticks) / per_ns;
+    empty_polls += static_cast<double>(thread.empty_poll_ticks) / per_ns + static_cast<double>(thread.empty_poll_ns);
   const double elapsed = static_cast<double>(measured.after.wall_ns - measured.before.wall_ns);
-  const double idle = static_cast<double>(measured.idle_after_ticks - measured.idle_before_ticks) / per_ns;
+  // Who polls is never idle: what little the idle process got then, it got in the middle of an empty poll.
+  const double idle =
+      polled ? 0 : static_cast<double>(measured.idle_after_ticks - measured.idle_before_ticks) / per_ns;
   row["instructions_per_io"] = (elapsed - idle - empty_polls) / ios;
   if (empty_polls > 0) row["empty_poll_instructions_per_io"] = empty_polls / ios;
 }
@@ -184,7 +181,7 @@ Json figures(const IoRun& run) {
   Json row;
   row["ios"] = static_cast<std::uint64_t>(ios);
   if (run.idle_clock != nullptr) {
-    count_by_clock(measured, ios, per_ns, row);
+    count_by_clock(measured, run.rung->ring.polled, ios, per_ns, row);
   } else {
     add_times(measured, ios, per_ns, row);
     count_by_hardware(measured, ios, row);
@@ -237,6 +234,24 @@ Json empty_row(const IoRun& run) {
               {"reference_instructions_per_io", nullptr}};
 }
 
+namespace {
+
+//! The bench's own work for one I/O, of the same depth; null if it could not be counted.
+Json own_instructions(const IoRun& run) {
+  static std::map<unsigned, Json> known;
+  const auto [place, is_new] = known.try_emplace(depth_of(run), nullptr);
+  if (is_new) {
+    static const Rung kNull{"null", "", Rung::On::kTop, Rung::Via::kNull};
+    IoRun null = run;
+    null.depth = depth_of(run);
+    null.rung = &kNull;
+    place->second = run_in_child([&] { return figures(null).at("instructions_per_io"); });
+  }
+  return place->second;
+}
+
+}  // namespace
+
 void measure(const IoRun& run, Json& row) {
   if (const std::string reason = reason_against(run); !reason.empty()) {
     row["reason"] = reason;
@@ -261,6 +276,7 @@ void measure(const IoRun& run, Json& row) {
   if (answer.contains("wrong_data"))
     throw WrongData(fmt::format("{}: {}", run.rung->name, answer["wrong_data"].get<std::string>()));
   for (const auto& [key, value] : answer.items()) row[key] = value;
+  if (run.idle_clock != nullptr && !row.contains("reason")) row["own_instructions_per_io"] = own_instructions(run);
 }
 
 }  // namespace vmbench

@@ -38,6 +38,7 @@ void IoLane::begin(std::uint64_t ios, std::uint64_t ticks) {
   _deadline_ticks = ios != 0 ? std::numeric_limits<std::uint64_t>::max() : _now_ticks + ticks;
   _ios = 0;
   _empty_poll_ticks = 0;
+  _empty_poll_ns = 0;
   _latency_ticks = Histogram{};
 }
 

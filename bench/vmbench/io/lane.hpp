@@ -79,9 +79,13 @@ class IoLane {
   //! A polled interface found nothing to do, and it took so long to see that.
   void add_empty_poll(std::uint64_t ticks) { _empty_poll_ticks += ticks; }
 
+  //! The same, where the library has measured it.
+  void add_empty_poll_ns(std::uint64_t ns) { _empty_poll_ns += ns; }
+
   //! Since begin().
   [[nodiscard]] std::uint64_t ios() const { return _ios; }
   [[nodiscard]] std::uint64_t empty_poll_ticks() const { return _empty_poll_ticks; }
+  [[nodiscard]] std::uint64_t empty_poll_ns() const { return _empty_poll_ns; }
   [[nodiscard]] const Histogram& latency_ticks() const { return _latency_ticks; }
 
   //! Reads some of the blocks again that were written last, through `fds`; throws WrongData.
@@ -109,6 +113,7 @@ class IoLane {
   std::uint64_t _now_ticks = 0;
   std::uint64_t _ios = 0;
   std::uint64_t _empty_poll_ticks = 0;
+  std::uint64_t _empty_poll_ns = 0;
   Histogram _latency_ticks;
   std::unique_ptr<std::byte, FreeDeleter> _memory;
   std::vector<IoSlot> _slots;

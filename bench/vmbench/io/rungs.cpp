@@ -77,15 +77,15 @@ constexpr std::array kRungs{
          Via::kLibrary,
          {.files = true, .buffers = true, .deferred = true, .polled = true, .passthrough = true}},
     Rung{"vmcache-pool",
-         "misses of a pool on exmap: a task, an eviction, page-table calls, passthrough without polling",
+         "misses of a pool on exmap: a task, an eviction, page-table calls, over vmcache-passthrough",
          On::kDisks,
          Via::kPool,
-         {.files = true, .deferred = true, .passthrough = true}},
+         {.files = true, .deferred = true, .polled = true, .passthrough = true}},
     Rung{"vmcache-pool-registered",
          "the same with the frames registered",
          On::kDisks,
          Via::kPool,
-         {.files = true, .buffers = true, .deferred = true, .passthrough = true}},
+         {.files = true, .buffers = true, .deferred = true, .polled = true, .passthrough = true}},
     Rung{"user-space", "NVMe from user space (VFIO): not in this tree yet", On::kDisks, Via::kNone},
 };
 
@@ -109,6 +109,8 @@ std::unique_ptr<IoWay> make_way(const Rung& rung, IoLane& lane) {
       return make_library_way(lane, rung.ring);
     case Via::kPool:
       return make_pool_way(lane, rung.ring);
+    case Via::kNull:
+      return make_null_way(lane);
     case Via::kNone:
       break;
   }

@@ -12,8 +12,8 @@ namespace vmbench {
 struct Rung {
   //! Which of the given layers it is for.
   enum class On : std::uint8_t { kTop, kFile, kArray, kDisks };
-  //! kNone: no machine can give it yet, and the description says why.
-  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kPool, kNone };
+  //! kNone: no machine can give it yet, and the description says why. kNull: no rung, but the bench's own work.
+  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kPool, kNull, kNone };
 
   const char* name;
   const char* description;
@@ -23,7 +23,7 @@ struct Rung {
 
   //! One transfer at a time, whatever the depth.
   [[nodiscard]] bool synchronous() const {
-    return via != Via::kRing && via != Via::kLibrary && via != Via::kPool;
+    return via == Via::kPread || via == Via::kPreadDirect || via == Via::kMmap;
   }
   //! Past the page cache.
   [[nodiscard]] bool direct() const { return !synchronous() || via == Via::kPreadDirect; }

@@ -3,6 +3,7 @@
 // Misses of a pool on exmap memory: what a database pays for a page, all included: a task that waits, an eviction, the
 // page-table calls, the transfer. Nearly every fix is a miss, because the pool is small.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -57,6 +58,11 @@ class PoolWay final : public IoWay {
   void run() override {
     for (IoSlot& slot : _lane.slots()) _worker.spawn(read_pages(slot));
     _worker.run();
+    // The pool counts for all its threads; what none of them has taken yet is added here.
+    static std::atomic<std::uint64_t> taken_ns{0};
+    const std::uint64_t now_ns = _pool->stats().empty_poll_ns;
+    const std::uint64_t before_ns = taken_ns.exchange(now_ns);
+    if (now_ns > before_ns) _lane.add_empty_poll_ns(now_ns - before_ns);
   }
 
  private:

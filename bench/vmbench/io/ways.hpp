@@ -39,6 +39,8 @@ struct RingOptions {
 //! vmcache's Storage and IoQueue, O_DIRECT, all that io_uring has switched on but polling, which `options` tells,
 //! and passthrough, too. Throws RungMissing with the library's error.
 [[nodiscard]] std::unique_ptr<IoWay> make_library_way(IoLane& lane, const RingOptions& options);
+//! No transfer: the bench's own work.
+[[nodiscard]] std::unique_ptr<IoWay> make_null_way(IoLane& lane);
 //! Misses of a vmcache pool on exmap memory, by tasks of a Worker. Throws RungMissing with the library's error.
 [[nodiscard]] std::unique_ptr<IoWay> make_pool_way(IoLane& lane, const RingOptions& options);
 

@@ -57,6 +57,8 @@ class System {
   //! operation.
   virtual void run_thread(ThreadContext& context) = 0;
   [[nodiscard]] virtual IoCounters io() const = 0;
+  //! Time its threads have spent polling for nothing.
+  [[nodiscard]] virtual std::uint64_t empty_poll_ns() const { return 0; }
   //! Latencies of page reads since it was opened; nothing where they are only sampled
   //! (ThreadCounters::read_ns).
   [[nodiscard]] virtual std::optional<Histogram> read_ns() const { return std::nullopt; }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/progress.hpp"
+#include "io/idle_clock.hpp"
 #include "systems/system.hpp"
 
 namespace vmbench {
@@ -91,18 +92,27 @@ class Crew {
   std::vector<std::thread> _threads;
 };
 
+//! Who polls is never idle: what little the idle process got then, it got in the middle of an empty poll.
+std::uint64_t waited(const IdleClock& clock, const System& system) {
+  if (const std::uint64_t polling_ns = system.empty_poll_ns(); polling_ns > 0) return polling_ns;
+  static const double per_ns = ticks_per_ns();
+  return static_cast<std::uint64_t>(static_cast<double>(clock.ticks()) / per_ns);
+}
+
 //! Everything that is counted, at one moment.
 struct Snapshot {
   std::uint64_t time_ns;
   double cpu_s;
+  std::uint64_t waited_ns;  // with nothing to do, or polling for nothing; 0 without an idle clock
   std::uint64_t ops;
   IoCounters io;
   Histogram op_ns;
   Histogram read_ns;
 
-  Snapshot(const System& system, const Crew& crew)
+  Snapshot(const System& system, const Crew& crew, const IdleClock* idle_clock)
       : time_ns(now_ns()),
         cpu_s(cpu_seconds()),
+        waited_ns(idle_clock == nullptr ? 0 : waited(*idle_clock, system)),
         ops(crew.ops()),
         io(system.io()),
         op_ns(crew.sum(&ThreadCounters::op_ns)),
@@ -233,6 +243,17 @@ Json make_row(const WorkloadOptions& options, const SystemEntry& entry, const Sn
               {"samples_page_reads_per_s", samples.page_reads_per_s}};
 }
 
+//! The clock counted instructions: those of the whole machine, less what was only waiting.
+void count_instructions(const Snapshot& begin, const Snapshot& end, Json& row) {
+  const auto waited = static_cast<double>(end.waited_ns - begin.waited_ns);
+  const double busy = static_cast<double>(end.time_ns - begin.time_ns) - waited;
+  const auto ops = static_cast<double>(end.ops - begin.ops);
+  const auto reads = static_cast<double>(end.io.page_reads - begin.io.page_reads);
+  row["instructions_per_op"] = ops > 0 ? Json(busy / ops) : Json(nullptr);
+  row["instructions_per_page_read"] = reads > 0 ? Json(busy / reads) : Json(nullptr);
+  row["waiting_instructions_per_page_read"] = reads > 0 ? Json(waited / reads) : Json(nullptr);
+}
+
 }  // namespace
 
 Json run_workload(const WorkloadOptions& options) {
@@ -244,12 +265,13 @@ Json run_workload(const WorkloadOptions& options) {
   Crew crew(*system, shared, options.threads, options.seed);
   // The threads' own beginnings are not part of the measurement.
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  const Snapshot begin(*system, crew);
+  const Snapshot begin(*system, crew, options.idle_clock);
   const Samples samples = watch(*system, crew, options, begin.time_ns);
-  Snapshot end(*system, crew);
+  Snapshot end(*system, crew, options.idle_clock);
   crew.finish();
   Json row = make_row(options, entry, begin, end, samples);
   row["warmup_s"] = warmup_s;
+  if (options.idle_clock != nullptr) count_instructions(begin, end, row);
   if (crew.not_found() != 0) row["not_found"] = crew.not_found();
   system->describe(row);
   system->close();

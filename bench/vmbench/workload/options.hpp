@@ -9,6 +9,8 @@
 
 namespace vmbench {
 
+class IdleClock;
+
 enum class Distribution : std::uint8_t { kUniform, kZipf, kLatest };
 
 //! Shares of the operations in percent (Cooper et al., "Benchmarking cloud serving systems with YCSB", SoCC
@@ -44,6 +46,8 @@ struct WorkloadOptions {
   double theta = 0.99;
   Mix mix;
   std::uint64_t seed = 1;
+  //! The machine's clock counts instructions, and this tells those of waiting; null elsewhere.
+  const IdleClock* idle_clock = nullptr;
 
   [[nodiscard]] std::uint64_t records() const { return data_bytes / kRecordSize; }
 };

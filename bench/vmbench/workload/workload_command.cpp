@@ -16,6 +16,7 @@
 #include "common/child.hpp"
 #include "common/memory_limit.hpp"
 #include "common/report.hpp"
+#include "io/idle_clock.hpp"
 #include "systems/system.hpp"
 #include "workload/driver.hpp"
 
@@ -29,6 +30,7 @@ struct CommandOptions {
   std::vector<std::string> workloads{"a"};
   std::string memory_limit = "auto";
   bool keep = false;
+  bool icount_clock = false;
   std::string json;
   std::string samples;
 };
@@ -125,6 +127,8 @@ void check(const CommandOptions& options) {
   if (run.data_bytes < (1u << 20)) throw CLI::ValidationError("--data", "at least 1MiB");
   if (run.index == "plain" && options.workloads.front() != "lookup")
     throw CLI::ValidationError("--index", "plain is for lookups; allowed here: btree");
+  if (options.icount_clock && run.threads > 1)
+    throw CLI::ValidationError("--icount-clock", "needs --threads 1: it counts on one processor");
   if (run.pool_bytes < (1u << 20)) throw CLI::ValidationError("--pool", "at least 1MiB");
   for (const std::string& system : options.systems)
     if (!run.devices.empty() && system != "vmcache" && system != "vmcache-sync")
@@ -142,10 +146,13 @@ const std::vector<Column> kColumns{{"system", "system"},
                                    {"op_p99_us", "op p99 us", 1},
                                    {"read_p50_us", "read p50 us", 1},
                                    {"cpu_us_per_op", "CPU us/op", 2},
+                                   {"instructions_per_page_read", "instr/read"},
                                    {"refused", "refused"}};
 
 void run_command(CommandOptions& options, const std::vector<std::string>& arguments) {
   check(options);
+  std::optional<IdleClock> idle_clock;
+  if (options.icount_clock) options.run.idle_clock = &idle_clock.emplace();
   Report report(arguments);
   report.set_context("record_bytes", Json{{"key", sizeof(Key)}, {"value", kValueSize}});
   report.set_context("seed", options.run.seed);
@@ -233,6 +240,8 @@ void add_common_options(CLI::App& command, CommandOptions& options, bool lookup)
                   "what holds each system to the pool's memory (and 1/16 + 32 MiB for what stands beside it)")
       ->check(CLI::IsMember({"auto", "cgroup", "none"}))
       ->capture_default_str();
+  command.add_flag("--icount-clock", options.icount_clock,
+                   "the clock counts instructions (QEMU -icount shift=0): report them, less those of waiting");
   add_pool_options(command, run);
   command.add_option("--samples", options.samples, "write throughput over time as columns to this file");
   command.add_option("--json", options.json, "write context and rows as JSON to this file");

@@ -6,6 +6,8 @@
 // without its version changing.
 #pragma once
 
+#include <utility>
+
 #include "vmcache/btree/node_reader.hpp"
 #include "vmcache/btree/tree_context.hpp"
 #include "vmcache/operation.hpp"
@@ -110,5 +112,32 @@ template <typename Towards>
   }
   return need;
 }
+
+//! The last step of a descent that lacked its leaf, kept until the leaf has come: its parent in the version that named it.
+//! I: the leaf's version is taken, and then the parent found to be the same; what holds for a step of a descent holds for
+//! this one, however long it took. A parent that was changed, latched or evicted meanwhile is another version, and then
+//! the way begins at the root again.
+class LastStep {
+ public:
+  //! `need` is what a descent to the leaves said; `spot` is where it ended.
+  void keep(const Need& need, const Spot& spot) noexcept {
+    const bool at_leaf = need.kind == Need::Kind::kPage && spot.node && NodeReader{spot.node.data()}.level() == 1;
+    _leaf = at_leaf ? need.extent.page_id : kNoPage;
+    if (at_leaf) _parent = spot.node;
+  }
+  //! True, once a keep(), if `spot` is now the leaf. What is wrong with it is for a whole descent to say.
+  [[nodiscard]] bool take(BufferPool& pool, Spot& spot) noexcept {
+    const PageId leaf = std::exchange(_leaf, kNoPage);
+    if (leaf == kNoPage || pool.try_fix(leaf, spot.node) != TryFix::kFixed || !_parent.validate()) return false;
+    const NodeReader reader{spot.node.data()};
+    if (!reader.is_node() || !reader.is_leaf()) return false;
+    spot.parent = _parent;
+    return true;
+  }
+
+ private:
+  PageId _leaf = kNoPage;
+  OptimisticGuard _parent;
+};
 
 }  // namespace vmcache::btree

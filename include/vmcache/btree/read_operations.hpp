@@ -57,12 +57,14 @@ class LookupOp {
   [[nodiscard]] Need step(BufferPool& pool) {
     for (unsigned restarts = 0; restarts < kRestartsInStep; ++restarts) {
       Spot spot;
-      const Need need = descend_once(_tree, TowardsKey{_key}, 0, spot);
+      const Need need = _last_step.take(pool, spot) ? Need::nothing()
+                                                    : descend_once(_tree, TowardsKey{_key}, 0, spot);
       if (need.done()) [[likely]] {
         Need more;
         if (read_leaf(pool, spot.node, more)) [[likely]]
           return more;
       } else if (need.kind != Need::Kind::kLatch) {
+        _last_step.keep(need, spot);
         return need;
       }
       relax();
@@ -121,6 +123,7 @@ class LookupOp {
 
   const TreeContext& _tree;
   Bytes _key;
+  LastStep _last_step;
   bool _found = false;
   std::size_t _size = 0;
   std::unique_ptr<LargeReader> _large;
