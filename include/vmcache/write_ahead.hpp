@@ -39,26 +39,39 @@ class WriteAhead {
   [[nodiscard]] virtual int log_error() const noexcept = 0;
 };
 
-//! One of the pages of a structure change, exclusively latched by the caller.
+//! One of the pages of a structure change, exclusively latched by the caller; or an extent of a large value, which nobody
+//! can reach but through such a page.
 struct PageChange {
   enum class Kind : std::uint8_t {
     kChanged,
-    kAllocated,  //!< changed, and part of the structure from now on
-    kFreed,      //!< not part of it any more; its bytes do not matter
+    kAllocated,       //!< changed, and part of the structure from now on
+    kFreed,           //!< not part of it any more; its bytes do not matter
+    kValueAllocated,  //!< an extent that holds a value from now on: its bytes are in the log already
+    kValueFreed,      //!< an extent that does not hold one any more
   };
   PageId page_id = kNoPage;
   Kind kind = Kind::kChanged;
+  unsigned order = 0;  //!< of an extent with a value; else 0
+
+  //! Whether its bytes belong to the change.
+  [[nodiscard]] constexpr bool has_image() const noexcept {
+    return kind == Kind::kChanged || kind == Kind::kAllocated;
+  }
 };
 
 //! Told by structures (the B+tree) of what they change, in a pool that has one. The pages are latched exclusively
-//! during the call, and changed already.
+//! during the call.
 class ChangeLog {
  public:
   virtual ~ChangeLog() = default;
+  //! The page is going to change, alone or together with others, or to be freed.
+  virtual void page_will_change(PageId page_id) noexcept = 0;
   //! The page has changed within itself.
   virtual void page_changed(PageId page_id) noexcept = 0;
   //! These pages have changed together: a crash must leave all of it or nothing.
   virtual void structure_changed(std::span<const PageChange> pages) noexcept = 0;
+  //! An extent that nothing leads to yet was filled with a value's bytes.
+  virtual void value_written(PageId page_id) noexcept = 0;
 };
 
 }  // namespace vmcache

@@ -12,7 +12,6 @@ namespace vmcache::btree {
 namespace {
 
 constexpr std::size_t kFixedBytes = 2 * sizeof(std::uint64_t);
-constexpr std::size_t kMaxExtents = kMaxValue / ((kPageSize << kMaxOrder) - sizeof(PageHeader)) + 1;
 static_assert(kFixedBytes + kMaxExtents * sizeof(PageId) <= kMaxInlineValue);
 static_assert(kFixedBytes + kMaxExtents * sizeof(PageId) + kMaxKey <= kMaxLeafPayload);
 

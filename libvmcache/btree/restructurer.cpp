@@ -75,6 +75,7 @@ Need Restructurer::split(unsigned level) {
       if (!divisible) return Need::nothing();
       continue;  // the parent first
     }
+    _tree.pages_will_change({&parent_guard, &guard});
     const Node right{_fresh.data()};
     level == 0 ? split_leaf(node, right, point) : split_inner(node, right, point);
     const unsigned index = parent.read().lower_bound(point.separator.key()).index;
@@ -91,6 +92,7 @@ Need Restructurer::split(unsigned level) {
 Need Restructurer::grow_root(const Spot& spot) {
   ExclusiveGuard guard;
   if (!spot.node.try_upgrade(guard)) return Need::latch();
+  _tree.pages_will_change({&guard});
   Node root{guard.data()};
   root.read().copy_page(_fresh.data());
   root.init(root.level() + 1, {});
@@ -174,6 +176,7 @@ Restructurer::Merged Restructurer::merge_siblings(const Spot& spot, unsigned lef
     need = Need::latch();
     return Merged::kNeed;
   }
+  _tree.pages_will_change({&parent_guard, &left_guard, &right_guard});
   Node parent{parent_guard.data()};
   KeyBuffer separator;
   parent.key_at(left_index, separator);
@@ -205,6 +208,7 @@ Restructurer::Merged Restructurer::shrink_root(const Spot& spot, Need& need) {
     need = Need::after(result, child_id);
     return Merged::kNeed;
   }
+  _tree.pages_will_change({&root_guard, &child_guard});
   NodeReader{child_guard.data()}.copy_page(root_guard.data());
   _tree.structure_changed({{root_guard.page_id(), Kind::kChanged}, {child_guard.page_id(), Kind::kFreed}});
   _tree.pool().free(std::move(child_guard));

@@ -2,10 +2,13 @@
 #include "vmcache/btree/tree_context.hpp"
 
 #include <algorithm>
+#include <array>
 #include <new>
 #include <random>
 #include <string>
 #include <utility>
+
+#include "vmcache/btree/large_value.hpp"
 
 namespace vmcache::btree {
 
@@ -20,6 +23,19 @@ std::uint64_t first_stamp() {
 }  // namespace
 
 TreeContext::TreeContext(BufferPool& pool, PageId root) : _pool(pool), _root(root), _stamp(first_stamp()) {}
+
+void TreeContext::value_changed(const ExclusiveGuard& leaf, std::span<const Extent> placed,
+                                std::span<const Extent> left) const noexcept {
+  ChangeLog* const log = _pool.change_log();
+  if (log == nullptr) return;
+  if (placed.empty() && left.empty()) return log->page_changed(leaf.page_id());
+  std::array<PageChange, 1 + 2 * kMaxExtents> changes;
+  std::size_t n = 0;
+  changes[n++] = {leaf.page_id(), PageChange::Kind::kChanged};
+  for (const Extent& extent : placed) changes[n++] = {extent.page_id, PageChange::Kind::kValueAllocated, extent.order};
+  for (const Extent& extent : left) changes[n++] = {extent.page_id, PageChange::Kind::kValueFreed, extent.order};
+  log->structure_changed({changes.data(), n});
+}
 
 bool TreeContext::try_enter_split() noexcept {
   const std::uint64_t places = std::max<std::uint64_t>(1, _pool.pool_pages() / 8);

@@ -36,15 +36,6 @@ WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
                 fmt::format("B+tree: a value of {} bytes; at most {} are allowed", value.size(), kMaxValue));
   }
   if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
-    // A recovery that is cut off again and again would need ever more log for extents.
-    if (tree.pool().change_log() != nullptr) {
-      throw Error(
-          Errc::kTooLarge,
-          fmt::format(
-              "B+tree: a value of {} bytes beside a key of {}; in a pool with a change log at most {} "
-              "are allowed, and {} together",
-              value.size(), key.size(), kMaxInlineValue, kMaxLeafPayload));
-    }
     _large.emplace(extent_front(tree.pool()), value.size(), tree.next_stamp());
     // What has been placed must be kept, or given back, without asking for memory.
     _large->reserve();
@@ -63,6 +54,7 @@ void WriteOp::supply(ExclusiveGuard&& fresh) {
   }
   const std::size_t n = _large->placed();
   NodeReader::copy(fresh.data() + _large->front(), _value.data() + _large->offset(n), _large->bytes(n));
+  _tree.value_written(fresh);
   _large->place(fresh.page_id());
 }
 
@@ -110,15 +102,18 @@ Need WriteOp::write_leaf(const Spot& spot, bool& full) {
     guard.release_unmodified();
     return Need::nothing();
   }
+  std::vector<Extent> old;
+  if (position.found) append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), old);
+  std::vector<Extent> placed;
+  if (_large) _large->append_extents(placed);
+  _garbage.insert(_garbage.end(), old.begin(), old.end());
+  _tree.pages_will_change({&guard});
   if (position.found) {
-    std::vector<Extent> old;
-    append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), old);
-    _garbage.insert(_garbage.end(), old.begin(), old.end());
     leaf.replace_value(position.index, _key, value, _large.has_value());
   } else {
     leaf.insert_leaf(position.index, _key, value, _large.has_value());
   }
-  _tree.page_changed(guard);
+  _tree.value_changed(guard, placed, old);
   _existed = position.found;
   finish(true);
   return Need::nothing();
@@ -140,6 +135,7 @@ Need UpdateOp::step(BufferPool& pool) {
   ExclusiveGuard guard;
   if (!spot.node.try_upgrade(guard)) return Need::latch();
   const Node node{guard.data()};
+  _tree.pages_will_change({&guard});
   _change({node.value_bytes(position.index), node.read().value(position.index).size});
   _tree.page_changed(guard);
   _found = true;
@@ -197,8 +193,9 @@ Need EraseOp::erase() {
   if (!spot.node.try_upgrade(guard)) return Need::latch();
   Node leaf{guard.data()};
   append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), _garbage);
+  _tree.pages_will_change({&guard});
   leaf.erase(position.index);
-  _tree.page_changed(guard);
+  _tree.value_changed(guard, {}, _garbage);
   _underfull = spot.parent && leaf.read().payload_bytes() < kUnderfullBytes;
   _found = true;
   _committed = true;

@@ -11,6 +11,7 @@
 
 #include "pool/page_seal.hpp"
 #include "recovery/database_impl.hpp"
+#include "vmcache/btree/large_value.hpp"
 
 namespace vmcache {
 namespace {
@@ -107,42 +108,66 @@ void Database::Impl::checkpoint_if_due(Lsn end) noexcept {
   (void)try_checkpoint();
 }
 
+//! Recovery alone logs what a page was before (R9), if the log does not know that yet.
+void Database::Impl::page_will_change(PageId page_id) noexcept {
+  if (_open || lsn_of(pool->address(page_id)) > _image_after.load(std::memory_order_relaxed)) return;
+  const PageChange change{page_id, PageChange::Kind::kChanged};
+  append_or_fail({&change, 1});
+}
+
 //! Whoever changes pages is inside the gate, and E moves while it is closed: so E is known here without more ado.
 void Database::Impl::page_changed(PageId page_id) noexcept {
   std::byte* page = pool->address(page_id);
+  if (!_open) return;  // its LSN is that of its image (R9)
   if (lsn_of(page) > _image_after.load(std::memory_order_relaxed)) {
-    const Lsn commit = _open && logged.log == &log ? logged.end : log.end();
+    const Lsn commit = logged.log == &log ? logged.end : log.end();
     set_lsn(page, std::max(lsn_of(page), commit));  // not less than that of any commit it holds (R2)
     return;
   }
   const PageChange change{page_id, PageChange::Kind::kChanged};
-  structure_changed({&change, 1});
+  append_or_fail({&change, 1});
 }
 
 void Database::Impl::structure_changed(std::span<const PageChange> pages) noexcept {
+  if (_open) return append_or_fail(pages);
+  // What was there is in the log, or was free (R9). A page that was made anew has lost its LSN with the rest.
+  for (const PageChange& change : pages) {
+    if (change.has_image()) set_lsn(pool->address(change.page_id), log.end());
+  }
+}
+
+//! Not before the log says that whoever had the place before has given it back (R4).
+void Database::Impl::value_written(PageId page_id) noexcept {
+  set_lsn(pool->address(page_id), log.end());
+}
+
+void Database::Impl::append_or_fail(std::span<const PageChange> pages) noexcept {
   try {
     append_pages(pages, 0);
   } catch (const std::exception& error) {
-    // The pages are changed already, and must not be written (R1): a failed log sees to that.
+    // The pages are changed already, or will be, and must not be written (R1): a failed log sees to that.
     log.fail(errno_of(error));
   }
 }
 
 void Database::Impl::append_pages(std::span<const PageChange> pages, unsigned root) {
-  constexpr std::size_t kMost = 4;
+  constexpr std::size_t kMostImages = 3;
+  constexpr std::size_t kMost = kMostImages + 2 * btree::kMaxExtents;
   const PagesHeader header{static_cast<std::uint32_t>(pages.size()), root};
   std::array<PageEntry, kMost> entries;
-  std::array<Bytes, kMost + 2> parts;
+  std::array<Bytes, kMostImages + 2> parts;
   std::size_t used = 2;
   for (std::size_t i = 0; i < pages.size(); ++i) {
-    entries[i] = {pages[i].page_id, static_cast<std::uint64_t>(pages[i].kind)};
-    if (pages[i].kind != PageChange::Kind::kFreed)
-      parts[used++] = {pool->address(pages[i].page_id), kPageSize};
+    entries[i] = {pages[i].page_id, static_cast<std::uint32_t>(pages[i].kind), pages[i].order};
+    if (pages[i].has_image()) parts[used++] = {pool->address(pages[i].page_id), kPageSize};
   }
   parts[0] = bytes_of(header);
   parts[1] = bytes_of_all(std::span<const PageEntry>(entries.data(), pages.size()));
   const Lsn end = log.append(number_of(RecordType::kPages), {parts.data(), used});
-  for (const PageChange& change : pages) set_lsn(pool->address(change.page_id), end);
+  for (const PageChange& change : pages) {
+    // Extents with a value are not latched; theirs they have (value_written()).
+    if (change.has_image() || change.kind == PageChange::Kind::kFreed) set_lsn(pool->address(change.page_id), end);
+  }
 }
 
 }  // namespace vmcache

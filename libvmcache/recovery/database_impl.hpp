@@ -38,8 +38,10 @@ class Database::Impl final : public ChangeLog {
   Lsn apply(const WriteSet& changes);
 
   // ChangeLog: told by the trees, under the pages' exclusive latches.
+  void page_will_change(PageId page_id) noexcept override;
   void page_changed(PageId page_id) noexcept override;
   void structure_changed(std::span<const PageChange> pages) noexcept override;
+  void value_written(PageId page_id) noexcept override;
 
   WriteAheadLog log;
   std::unique_ptr<BufferPool> pool;
@@ -55,6 +57,7 @@ class Database::Impl final : public ChangeLog {
   void append_snapshot(std::uint64_t next_page, std::span<const Extent> free, std::span<const PageId> roots);
   Lsn take_snapshot();
   void append_pages(std::span<const PageChange> pages, unsigned root);
+  void append_or_fail(std::span<const PageChange> pages) noexcept;
   void redo_changes(Bytes changes);
   static void apply_change(BTree& tree, bool erased, Bytes key, Bytes value);
   [[nodiscard]] const BTree& make_tree(unsigned index);

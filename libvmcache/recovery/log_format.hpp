@@ -17,7 +17,7 @@ namespace vmcache {
 enum class RecordType : std::uint32_t {
   kSnapshot = 1,      //!< SnapshotHeader, roots, free extents
   kSnapshotMore = 2,  //!< more free extents
-  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that were not freed
+  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that have one
   kCommit = 4,        //!< ChangeHeader, key, value, again and again
 };
 
@@ -37,7 +37,12 @@ struct PagesHeader {
 };
 struct PageEntry {
   PageId page_id = kNoPage;
-  std::uint64_t kind = 0;  //!< PageChange::Kind
+  std::uint32_t kind = 0;   //!< PageChange::Kind
+  std::uint32_t order = 0;  //!< of the extent
+
+  [[nodiscard]] PageChange change() const noexcept {
+    return {page_id, static_cast<PageChange::Kind>(kind), order};
+  }
 };
 
 struct ChangeHeader {

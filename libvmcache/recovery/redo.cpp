@@ -62,14 +62,24 @@ void Redo::visit_pages(BodyReader body, Lsn end) {
   std::vector<PageEntry> entries;
   for (std::uint32_t i = 0; i < header.pages; ++i) entries.push_back(body.take_as<PageEntry>());
   for (const PageEntry& entry : entries) {
-    const auto kind = static_cast<PageChange::Kind>(entry.kind);
+    const PageChange change = entry.change();
     check(entry.page_id);
-    if (kind != PageChange::Kind::kChanged)
-      set_used({entry.page_id, 0}, kind == PageChange::Kind::kAllocated);
-    if (kind == PageChange::Kind::kFreed) {
-      _images.erase(entry.page_id);
-      continue;
+    switch (change.kind) {
+      case PageChange::Kind::kChanged:
+        break;
+      case PageChange::Kind::kAllocated:
+      case PageChange::Kind::kValueAllocated:
+        set_used({entry.page_id, entry.order}, true);
+        break;
+      case PageChange::Kind::kFreed:
+      case PageChange::Kind::kValueFreed:
+        set_used({entry.page_id, entry.order}, false);
+        _images.erase(entry.page_id);
+        break;
+      default:
+        throw Error(Errc::kCorrupt, "log: a change of unknown kind " + std::to_string(entry.kind));
     }
+    if (!change.has_image()) continue;
     Image& image = _images[entry.page_id];
     if (!image.bytes) image.bytes = std::make_unique_for_overwrite<std::byte[]>(kPageSize);
     std::memcpy(image.bytes.get(), body.take(kPageSize).data(), kPageSize);

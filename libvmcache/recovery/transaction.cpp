@@ -31,14 +31,9 @@ class Transaction::State {
     changes.clear();
   }
   void change(unsigned tree, Bytes key, std::optional<Bytes> value) {
-    const std::size_t size = key.size() + (value ? value->size() : 0);
-    if (key.size() > BTree::kMaxKey ||
-        (value && (value->size() > BTree::kMaxInlineValue || size > btree::kMaxLeafPayload))) {
+    if (key.size() > BTree::kMaxKey) {
       throw Error(Errc::kTooLarge,
-                  fmt::format("a key of {} bytes with a value of {}; at most {} and {} are allowed, {} "
-                              "together",
-                              key.size(), size - key.size(), BTree::kMaxKey, BTree::kMaxInlineValue,
-                              btree::kMaxLeafPayload));
+                  fmt::format("a key of {} bytes; at most {} are allowed", key.size(), BTree::kMaxKey));
     }
     if (changes.body().size() + WriteSet::size_of(key, value) > kMaxBytes) {
       throw Error(Errc::kTooLarge, fmt::format("a transaction of more than {} bytes", kMaxBytes));

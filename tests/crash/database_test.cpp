@@ -85,7 +85,7 @@ TEST(Database, RefusesWhatItsLogCannotHoldAndChangesNothing) {
   const TempFile log;
   Database database(on_files(pages, log));
   Transaction large(database);
-  EXPECT_EQ(code_of([&] { large.put(0, "k", std::string(5000, 'v')); }), Errc::kTooLarge);
+  EXPECT_EQ(code_of([&] { large.put(0, "k", std::string(Transaction::kMaxBytes, 'v')); }), Errc::kTooLarge);
   for (int i = 0; i < 200; ++i) large.put(0, std::to_string(i), "v");
   EXPECT_EQ(code_of([&] { large.commit(); }), Errc::kTooLarge);
   EXPECT_EQ(database.tree(0).count(), 0U);

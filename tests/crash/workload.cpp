@@ -46,6 +46,11 @@ class Client {
     return key;
   }
 
+  std::size_t value_bytes() {
+    if (_random() % 16 == 0) return 1000 + _random() % 11000;  // around the limit of a leaf's, and in extents of 1 to 4 pages
+    return _random() % 4 == 0 ? _random() % 900 : _random() % 60;
+  }
+
   void transact(History& history, std::mutex& mutex) {
     Transaction transaction(_database);
     History::Commit commit;
@@ -57,8 +62,7 @@ class Client {
         transaction.erase(tree, key);
         commit.changes[{tree, key}] = {false, {}};
       } else {
-        std::string value(_random() % 4 == 0 ? _random() % 900 : _random() % 60,
-                          static_cast<char>('a' + _random() % 26));
+        std::string value(value_bytes(), static_cast<char>('a' + _random() % 26));
         transaction.put(tree, key, value);
         commit.changes[{tree, key}] = {true, std::move(value)};
       }

@@ -20,6 +20,8 @@ namespace vmcache::btree {
 
 //! Longest value: 64 extents of 1 MiB.
 inline constexpr std::uint64_t kMaxValue = std::uint64_t{64} * (kPageSize << kMaxOrder);
+//! The most extents that a value has.
+inline constexpr std::size_t kMaxExtents = kMaxValue / ((kPageSize << kMaxOrder) - sizeof(PageHeader)) + 1;
 
 //! Bytes at the front of each extent of the pool that are not the value's.
 [[nodiscard]] inline std::size_t extent_front(const BufferPool& pool) noexcept {

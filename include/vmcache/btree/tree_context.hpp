@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "vmcache/buffer_pool.hpp"
@@ -28,12 +29,23 @@ class TreeContext {
   [[nodiscard]] bool try_enter_split() noexcept;
   void leave_split() noexcept { _splits.fetch_sub(1, std::memory_order_relaxed); }
 
-  //! To be called under the exclusive latches of the pages that were changed: for the log, if there is one.
+  //! For the log, if there is one. To be called under the exclusive latches of the pages, before they are changed (or freed) ...
+  void pages_will_change(std::initializer_list<const ExclusiveGuard*> guards) const noexcept {
+    if (ChangeLog* log = _pool.change_log()) {
+      for (const ExclusiveGuard* guard : guards) log->page_will_change(guard->page_id());
+    }
+  }
+  //! ... and when they were.
   void page_changed(const ExclusiveGuard& guard) const noexcept {
     if (ChangeLog* log = _pool.change_log()) log->page_changed(guard.page_id());
   }
   void structure_changed(std::initializer_list<PageChange> pages) const noexcept {
     if (ChangeLog* log = _pool.change_log()) log->structure_changed({pages.begin(), pages.size()});
+  }
+  //! A leaf's entry has changed that leads, or led, to extents with a value.
+  void value_changed(const ExclusiveGuard& leaf, std::span<const Extent> placed, std::span<const Extent> left) const noexcept;
+  void value_written(const ExclusiveGuard& extent) const noexcept {
+    if (ChangeLog* log = _pool.change_log()) log->value_written(extent.page_id());
   }
 
   //! Tells apart two large values that lie in the same place one after the other.
