@@ -79,7 +79,7 @@ class WriteAheadLog final : public WriteAhead {
 
   //! Adds a record whose body is the parts together, at most kMaxRecord bytes, and returns its end: the record is durable
   //! when durable_lsn() is not less. Appenders do not wait for each other, only for the writer thread when it is a whole
-  //! buffer (8 MiB) behind. Throws Error: kTooLarge, kIo (the log has failed, or no room is left).
+  //! buffer (4 to 16 MiB) behind. Throws Error: kTooLarge, kIo (the log has failed, or no room is left).
   Lsn append(std::uint32_t type, std::span<const Bytes> parts);
   //! End of the last record.
   [[nodiscard]] Lsn end() const noexcept;
@@ -133,7 +133,7 @@ class WriteAheadLog final : public WriteAhead {
   std::uint32_t _epoch = 0;
   std::uint64_t _master_number = 0;
   bool _fresh = false;
-  const std::unique_ptr<LogBuffer> _buffer;
+  std::unique_ptr<LogBuffer> _buffer;
   std::mutex _master_mutex;
 
   std::mutex _mutex;

@@ -241,16 +241,14 @@ void Engine::settle_copies(const WriteRequest& request) noexcept {
 void Engine::fail_write(const WriteRequest& request) noexcept {
   _write_failed_ns = _now_ns;
   _counters.write_errors.add(1);
-  if (request.run > 1) {
-    // Which of them could not be written is found out by writing them one by one.
-    for (std::uint32_t n = 0; n < request.run; ++n) {
-      request.batch->again.push_back({request.extent.page_id + n, 0});
-    }
-    return;
-  }
   const Status status{Errc::kIo, request.error, request.extent.page_id, request.device_status};
   _core.report_write_error(status);
-  if (request.batch != nullptr && request.batch->first_error.ok()) request.batch->first_error = status;
+  if (request.batch == nullptr) return;
+  if (request.batch->first_error.ok()) request.batch->first_error = status;
+  // Which of several pages could not be written is found out by writing them one by one.
+  for (std::uint32_t n = 0; request.run > 1 && n < request.run; ++n) {
+    request.batch->again.push_back({request.extent.page_id + n, 0});
+  }
 }
 
 }  // namespace vmcache::detail

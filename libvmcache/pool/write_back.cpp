@@ -49,7 +49,7 @@ class WriteBackAll {
       for (std::span<const Extent> rest = extents; !rest.empty();) rest = rest.subspan(start(rest));
       for (const Extent& extent : _busy) wait_and_start(extent);
       drain();
-      for (const Extent& extent : std::exchange(_batch.again, {})) wait_and_start(extent);
+      write_again();
     } catch (const std::bad_alloc&) {
       drain();  // they know of the batch
       throw;
@@ -107,6 +107,15 @@ class WriteBackAll {
       }
       ::nanosleep(&kPause, nullptr);
     }
+  }
+  //! The pages of writes that failed. The failure is told even if each of them can be written now; else the page that cannot.
+  void write_again() {
+    const std::vector<Extent> again = std::exchange(_batch.again, {});
+    if (again.empty()) return;
+    const Status of_several = std::exchange(_batch.first_error, {});
+    for (const Extent& extent : again) wait_and_start(extent);
+    drain();
+    if (_batch.first_error.ok()) _batch.first_error = of_several;
   }
   void drain() {
     _core.engines.with_service([](Engine& engine) { engine.drain(); });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// The part of a log that is in memory because it is not durable yet: byte lsn % kBytes. Appenders reserve pieces one behind
+// The part of a log that is in memory because it is not durable yet: byte lsn % size(). Appenders reserve pieces one behind
 // the other with one compare-and-swap, fill them side by side, and never wait for each other; the log's writer takes the
 // part that is filled without a hole.
 //
@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -40,12 +41,16 @@ class LogBuffer {
 
  public:
   //! At least two of the longest records, and the page that the last write has ended in.
-  static constexpr std::size_t kBytes = std::size_t{16} << 20;
+  static constexpr std::size_t kLeastBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMostBytes = std::size_t{16} << 20;
 
-  LogBuffer() : _memory(static_cast<std::byte*>(std::aligned_alloc(kHugePage, kBytes))) {
+  //! For a log of that capacity.
+  explicit LogBuffer(std::uint64_t capacity)
+      : _size(std::clamp<std::size_t>(std::bit_floor(capacity), kLeastBytes, kMostBytes)),
+        _memory(static_cast<std::byte*>(std::aligned_alloc(kHugePage, _size))) {
     if (_memory == nullptr) throw std::bad_alloc();
     // So that a write of a megabyte is one piece of memory for the device, not 256.
-    (void)::madvise(_memory.get(), kBytes, MADV_HUGEPAGE);
+    (void)::madvise(_memory.get(), _size, MADV_HUGEPAGE);
     for (Slot& slot : _places) slot.place.store(kIdle, std::memory_order_relaxed);
   }
 
@@ -54,6 +59,7 @@ class LogBuffer {
     copy_in(end - page.size(), page.data(), page.size());
     _end.store(end, std::memory_order_seq_cst);
   }
+  [[nodiscard]] std::size_t size() const noexcept { return _size; }
   //! End of the last piece, filled or not.
   [[nodiscard]] Lsn end() const noexcept { return _end.load(std::memory_order_acquire); }
   //! For writing: who reads it first and moves it then would ask for its line twice.
@@ -113,7 +119,7 @@ class LogBuffer {
 
   //! The bytes from `at` on, as far as they lie together.
   [[nodiscard]] std::span<const std::byte> bytes_at(Lsn at) const noexcept {
-    return {_memory.get() + at % kBytes, kBytes - at % kBytes};
+    return {_memory.get() + place_of(at), _size - place_of(at)};
   }
 
  private:
@@ -138,11 +144,14 @@ class LogBuffer {
   }
   void copy_in(Lsn at, const void* bytes, std::size_t size) noexcept {
     const auto* from = static_cast<const std::byte*>(bytes);
-    const std::size_t first = std::min<std::size_t>(size, kBytes - at % kBytes);
-    if (first > 0) std::memcpy(_memory.get() + at % kBytes, from, first);
+    const std::size_t first = std::min<std::size_t>(size, _size - place_of(at));
+    if (first > 0) std::memcpy(_memory.get() + place_of(at), from, first);
     if (size > first) std::memcpy(_memory.get(), from + first, size - first);
   }
 
+  [[nodiscard]] std::size_t place_of(Lsn at) const noexcept { return at & (_size - 1); }
+
+  const std::size_t _size;  // a power of two
   const std::unique_ptr<std::byte, Free> _memory;
   alignas(64) std::atomic<Lsn> _end{0};
   std::array<Slot, kPlaces> _places;

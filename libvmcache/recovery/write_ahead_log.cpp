@@ -25,7 +25,7 @@ namespace {
 constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 //! The writer begins by itself when that much was appended: else appenders that wait for nothing would fill the buffer, and
 //! then wait for all of it.
-constexpr std::uint64_t kWriteBehindBytes = LogBuffer::kBytes / 4;
+constexpr std::uint64_t kWriteBehindShare = 4;  // of the buffer, one in so many
 //! How long the writer waits for an appender that is about to fill its piece.
 constexpr timespec kFillPause{0, 20'000};
 constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
@@ -101,8 +101,7 @@ class WriteAheadLog::Reader {
 };
 
 WriteAheadLog::WriteAheadLog(const LogOptions& options)
-    : _storage(open_log_storage(options)),
-      _buffer(std::make_unique<LogBuffer>()) {
+    : _storage(open_log_storage(options)) {
   Master master;
   if (read_masters(master)) {
     _capacity = master.capacity;
@@ -113,6 +112,7 @@ WriteAheadLog::WriteAheadLog(const LogOptions& options)
     make(options);
   }
   _durable = begin();
+  _buffer = std::make_unique<LogBuffer>(_capacity);
   _buffer->start(begin(), {});
 }
 
@@ -203,7 +203,7 @@ bool WriteAheadLog::is_record(const RecordHeader& header, Lsn at) const noexcept
 //! The log ends at `at`: a crash, or damage? What was appended and not durable is never longer than the buffer, so a record
 //! that knows better lies within it, unless it was the last one.
 void WriteAheadLog::check_end(Reader& reader, Lsn at, std::uint32_t epoch) const {
-  const Lsn stop = std::min(at + 2 * LogBuffer::kBytes, begin() + _capacity) - sizeof(RecordHeader);
+  const Lsn stop = std::min(at + 2 * LogBuffer::kMostBytes, begin() + _capacity) - sizeof(RecordHeader);
   for (Lsn later = at; later <= stop; later += kRecordAlign) {
     RecordHeader header;
     reader.read(later, reinterpret_cast<std::byte*>(&header), sizeof header);
@@ -288,7 +288,7 @@ Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
     const Lsn begin_seen = begin();
     const Lsn durable_seen = durable_lsn();
     const Lsn log_full = begin_seen + _capacity - kGap;
-    const Lsn buffer_full = page_floor(durable_seen) + LogBuffer::kBytes;
+    const Lsn buffer_full = page_floor(durable_seen) + _buffer->size();
     if (LogBuffer::Piece piece = _buffer->reserve(size, std::min(log_full, buffer_full))) {
       header.lsn = piece.begin();
       header.durable_back = durable_back(header.lsn, durable_seen);
@@ -306,7 +306,8 @@ Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
     }
   }
   const Lsn ends = header.lsn + size;
-  if (header.lsn / kWriteBehindBytes != ends / kWriteBehindBytes) want_durable(ends);
+  const std::uint64_t behind = _buffer->size() / kWriteBehindShare;
+  if (header.lsn / behind != ends / behind) want_durable(ends);
   return ends;
 }
 

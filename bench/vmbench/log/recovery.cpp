@@ -25,6 +25,7 @@ constexpr double kWritten[] = {0.25, 0.5, 0.75, 0.95, 1.5, 1.95, 2.95, 3.95};
 vmcache::DatabaseOptions options_for(const LogBenchOptions& options, std::uint64_t interval) {
   vmcache::DatabaseOptions database = database_options(options);
   database.log.capacity_bytes = interval * kIntervalsInLog;
+  database.checkpoint_thread = false;  // so that one begins where the interval ends
   return database;
 }
 
