@@ -240,7 +240,7 @@ void Engine::settle_copies(const WriteRequest& request) noexcept {
 
 void Engine::fail_write(const WriteRequest& request) noexcept {
   _write_failed_ns = _now_ns;
-  _counters.write_errors.add(1);
+  _counters.write_errors.add(std::max<std::uint32_t>(request.run, 1));
   const Status status{Errc::kIo, request.error, request.extent.page_id, request.device_status};
   _core.report_write_error(status);
   if (request.batch == nullptr) return;
