@@ -35,9 +35,10 @@ bool Engine::write_back(Extent extent, WriteBatch& batch) {
     if (!word.readable() || !word.dirty() || word.order() != extent.order) return true;
   } while (!state.compare_exchange(word, PageState{word.bits + 1}));
   while (room() == 0) turn(true);
-  if (!start_write(extent, 0, &batch)) return false;
-  ++batch.outstanding;
-  return true;
+  ++batch.outstanding;  // first: it may end at once
+  if (start_write(extent, 0, &batch)) return true;
+  --batch.outstanding;
+  return false;
 }
 
 std::size_t Engine::write_back_run(std::span<const Extent> pages, WriteBatch& batch) {

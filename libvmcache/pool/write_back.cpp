@@ -36,7 +36,7 @@ std::vector<Extent> dirty_extents(const PoolCore& core) {
   return extents;
 }
 
-//! One at a time of them, so that the service engine is free for others in between.
+//! A run of pages at a time, so that the service engine is free for others in between.
 class WriteBackAll {
  public:
   WriteBackAll(PoolCore& core, CheckpointPace pace) : _core(core), _pace(pace) {}

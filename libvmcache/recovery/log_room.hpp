@@ -56,7 +56,7 @@ class LogRoom {
     std::atomic<std::uint64_t>& quick = _places[place_of_thread() % kPlaces].quick;
     const std::uint64_t part = quick_share() / kPlaces;
     if (bytes <= part) {
-      if (quick.fetch_add(bytes, std::memory_order_acq_rel) + bytes <= part && leaves_quick_share(0))
+      if (quick.fetch_add(bytes, std::memory_order_acq_rel) + bytes <= part && leaves_quick_share(_taken.load(std::memory_order_acquire)))
         return {quick, bytes};
       quick.fetch_sub(bytes, std::memory_order_release);
     }
@@ -73,7 +73,6 @@ class LogRoom {
 
   [[nodiscard]] std::uint64_t quick_share() const noexcept { return _log.capacity_bytes() / 16; }
   [[nodiscard]] bool leaves_quick_share(std::uint64_t taken) const noexcept {
-    if (taken == 0) taken = _taken.load(std::memory_order_acquire);
     return _log.used_bytes() + taken <= most() - quick_share();
   }
 
