@@ -32,8 +32,10 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
 - Counted rows are medians of several rounds, in which bench and fio take turns; how many, and the lowest and highest, are in the JSON
   (`rounds`, `rounds_from`, `rounds_to`).
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
-- `pread`, `pread-direct` and `mmap` wait for each I/O, so going to sleep and waking up is in their count; it differs by up to a
-  quarter from run to run, that of rungs with interrupts and a queue by some 2 %, that of polled ones with the speed of the drive.
+- `pread`, `pread-direct` and `mmap` wait for each I/O, so going to sleep and waking up is in their count, some 40 % of it. An
+  emulated drive answers before or after the caller has gone to sleep, as its host pleases, so a count, of the bench or of fio, in which
+  fewer than 95 % of the I/Os were slept for is taken again (five times at most). *Switches* are context switches an I/O, bench / fio.
+- Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive.
 - kcycles an I/O: time stamp counter x cores used. Cores: CPU time of the process and of io_uring's threads for it, over elapsed time.
 - `uring*` and `passthrough*` stripe over both drives in the bench (64 KiB), `uring-md` leaves that to md (RAID 0 of the same chunk, made by
   sysfs, without metadata), `uring-fs` and what stands above it go to a file on ext4 on that array. `vmcache-*` go through the library's
@@ -89,11 +91,13 @@ def counted_table(rows):
         empty = row.get("empty_poll_instructions_per_io")
         share = None if plain is None else 100 * ours / plain
         kernel = None if fio is None or own is None else fio - own
+        switches = " / ".join("-" if row.get(key) is None else f"{row[key]:.2f}"
+                              for key in ("switches_per_io", "reference_switches_per_io"))
         beside = "-" if kernel is None else f"{100 * (ours_alone / kernel - 1):+.1f} %"
         lines.append([f"`{row['rung']}`", str(row["on"]), show(ours), show(share), show(empty), show(ours_alone), show(fio),
-                      show(kernel), beside])
+                      show(kernel), beside, switches])
     return table(["rung", "on", "instructions an I/O", "% of `uring`", "empty polls", "without the bench's own", "fio",
-                  "fio without its own", "the bench beside fio, each without its own"], lines)
+                  "fio without its own", "the bench beside fio, each without its own", "switches"], lines)
 
 
 def timed_table(rows):
