@@ -73,6 +73,38 @@ TEST(Node, BreaksTiesOfHeadsByTheRestOfTheKey) {
   }
 }
 
+//! Keys of 0 to 15 bytes that begin alike and of which many are the beginning of another.
+std::string tied_key(std::mt19937& random) {
+  constexpr std::array kBytes{'\0', '\1', '\x80', '\xff'};
+  std::string key(random() % 16, '\0');
+  for (std::size_t i = 0; i < key.size(); ++i)
+    if (i >= 3) key[i] = kBytes[random() % (i < 6 ? 2 : kBytes.size())];
+  return key;
+}
+
+TEST(Node, OrdersKeysThatDifferBehindTheirHeadsOrOnlyInLength) {
+  for (unsigned seed = 1; seed <= 30; ++seed) {
+    std::mt19937 random{seed};
+    Page page;
+    Node node = page.node();
+    node.init(0, {});
+    std::map<std::string, unsigned> keys;
+    for (int i = 0; i < 120; ++i) {
+      const std::string key = tied_key(random);
+      if (keys.try_emplace(key).second) put(node, key, "v");
+    }
+    unsigned next = 0;
+    for (auto& [key, index] : keys) index = next++;
+    for (int i = 0; i < 1000; ++i) {
+      const std::string key = tied_key(random);
+      const auto place = keys.lower_bound(key);
+      const NodeReader::Position position = node.read().lower_bound(key);
+      ASSERT_EQ(position.index, place == keys.end() ? keys.size() : place->second) << "seed " << seed;
+      ASSERT_EQ(position.found, place != keys.end() && place->first == key) << "seed " << seed;
+    }
+  }
+}
+
 TEST(Node, StoresWhatItsFencesHaveInCommonOnce) {
   Page page;
   Node node = page.node();
