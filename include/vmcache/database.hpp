@@ -4,6 +4,7 @@
 // not leaves no trace. How: docs/recovery.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -119,7 +120,11 @@ class Transaction {
 
  private:
   class State;
-  std::unique_ptr<State> _state;
+  //! A small transaction asks for no other memory.
+  static constexpr std::size_t kMemory = 832;
+
+  State* const _state;
+  alignas(std::max_align_t) std::byte _memory[kMemory];
 };
 
 }  // namespace vmcache

@@ -14,6 +14,7 @@
 #include "pool/engine.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/write_back.hpp"
+#include "vmcache/processor.hpp"
 
 namespace vmcache {
 namespace {
@@ -26,7 +27,7 @@ void back_off(unsigned restarts) noexcept {
   constexpr unsigned kSpins = 16;
   constexpr unsigned kYields = 64;
   if (restarts < kSpins) {
-    for (unsigned i = 0; i < (8u << std::min(restarts, 6u)); ++i) __builtin_ia32_pause();
+    for (unsigned i = 0; i < (8u << std::min(restarts, 6u)); ++i) relax();
   } else if (restarts < kYields) {
     ::sched_yield();
   } else {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <fmt/format.h>
 
-#include <array>
-#include <memory_resource>
+#include <cstddef>
+#include <new>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "recovery/database_impl.hpp"
 #include "recovery/write_set.hpp"
@@ -18,7 +17,7 @@ class Transaction::State {
   explicit State(Database::Impl& owner) : database(owner) {}
 
   void lock(unsigned tree, std::uint64_t hash) {
-    locked.reserve(locked.size() + 1);  // what is locked will be unlocked
+    locked.reserve_more(1);  // what is locked will be unlocked
     const LockTable::Result result = database.locks.lock(hash, this);
     if (result == LockTable::Result::kTaken) locked.push_back(hash);
     if (result == LockTable::Result::kConflict) {
@@ -27,7 +26,7 @@ class Transaction::State {
   }
   void end() noexcept {
     for (const std::uint64_t hash : locked) database.locks.unlock(hash);
-    locked.clear();
+    locked.shrink_to(0);
     changes.clear();
   }
   void change(unsigned tree, Bytes key, std::optional<Bytes> value) {
@@ -38,10 +37,18 @@ class Transaction::State {
     if (changes.body().size() + WriteSet::size_of(key, value) > kMaxBytes) {
       throw Error(Errc::kTooLarge, fmt::format("a transaction of more than {} bytes", kMaxBytes));
     }
-    const PageId root = database.tree(tree).root();  // it exists from now on
     const std::uint64_t hash = LockTable::hash_of(tree, key);
-    lock(tree, hash);
-    changes.set(hash, tree, root, key, value);
+    database.locks.prefetch(hash);
+    if (changes.empty()) database.log.about_to_append();
+    const PageId root = database.tree(tree).root();  // it exists from now on
+    // The lock comes last: its line is on the way meanwhile. A key that had a change already is locked.
+    const bool added = changes.set(hash, tree, root, key, value);
+    try {
+      lock(tree, hash);
+    } catch (...) {
+      if (added) changes.remove_last();
+      throw;
+    }
   }
   std::optional<std::string> get(unsigned tree, std::uint64_t hash, Bytes key) const {
     if (const std::optional<WriteSet::Change> own = changes.find(hash, tree, key)) {
@@ -52,21 +59,17 @@ class Transaction::State {
   }
 
   Database::Impl& database;
-
- private:
-  //! Small transactions need no other memory. (All of State stays within what malloc keeps for each thread.)
-  std::array<std::byte, 640> _front;
-  std::pmr::monotonic_buffer_resource _memory{_front.data(), _front.size()};
-
- public:
-  WriteSet changes{&_memory};
-  std::pmr::vector<std::uint64_t> locked{&_memory};
+  WriteSet changes;
+  SmallBuffer<std::uint64_t, 8> locked;
 };
 
-Transaction::Transaction(Database& database) : _state(std::make_unique<State>(database.impl())) {}
+Transaction::Transaction(Database& database) : _state(::new (static_cast<void*>(_memory)) State(database.impl())) {
+  static_assert(sizeof(State) <= sizeof _memory && alignof(State) <= alignof(std::max_align_t));
+}
 
 Transaction::~Transaction() {
   rollback();
+  _state->~State();
 }
 
 std::optional<std::string> Transaction::get(unsigned tree, Bytes key) {
