@@ -31,11 +31,11 @@ class LockTable {
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
   //! A conflict is tried again for about as long as another's commit takes, since to start a transaction over costs more; it
   //! is no wait that could end in a deadlock. Throws std::bad_alloc, and then has not locked it.
-  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {
-    constexpr unsigned kTries = 64;
+  static constexpr unsigned kTries = 64;
+  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner, unsigned most_tries = kTries) {
     for (unsigned tries = 1;; ++tries) {
       const Result result = bucket_of(hash).lock(hash, owner);
-      if (result != Result::kConflict || tries == kTries) return result;
+      if (result != Result::kConflict || tries == most_tries) return result;
       for (unsigned i = 0; i < tries; ++i) relax();
     }
   }

@@ -1,67 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include <cstddef>
 #include <new>
 #include <optional>
 #include <string>
 
-#include "recovery/database_impl.hpp"
-#include "recovery/write_set.hpp"
+#include "recovery/transaction_state.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
-
-class Transaction::State {
- public:
-  explicit State(Database::Impl& owner) : database(owner) {}
-
-  void lock(unsigned tree, std::uint64_t hash) {
-    locked.reserve_more(1);  // what is locked will be unlocked
-    const LockTable::Result result = database.locks.lock(hash, this);
-    if (result == LockTable::Result::kTaken) locked.push_back(hash);
-    if (result == LockTable::Result::kConflict) {
-      throw Error(Errc::kConflict, fmt::format("tree {}: another transaction has locked the key", tree));
-    }
-  }
-  void end() noexcept {
-    for (const std::uint64_t hash : locked) database.locks.unlock(hash);
-    locked.shrink_to(0);
-    changes.clear();
-  }
-  void change(unsigned tree, Bytes key, std::optional<Bytes> value) {
-    if (key.size() > BTree::kMaxKey) {
-      throw Error(Errc::kTooLarge,
-                  fmt::format("a key of {} bytes; at most {} are allowed", key.size(), BTree::kMaxKey));
-    }
-    if (changes.body().size() + WriteSet::size_of(key, value) > kMaxBytes) {
-      throw Error(Errc::kTooLarge, fmt::format("a transaction of more than {} bytes", kMaxBytes));
-    }
-    const std::uint64_t hash = LockTable::hash_of(tree, key);
-    database.locks.prefetch(hash);
-    if (changes.empty()) database.log.about_to_append();
-    const PageId root = database.tree(tree).root();  // it exists from now on
-    // The lock comes last: its line is on the way meanwhile. A key that had a change already is locked.
-    const bool added = changes.set(hash, tree, root, key, value);
-    try {
-      lock(tree, hash);
-    } catch (...) {
-      if (added) changes.remove_last();
-      throw;
-    }
-  }
-  std::optional<std::string> get(unsigned tree, std::uint64_t hash, Bytes key) const {
-    if (const std::optional<WriteSet::Change> own = changes.find(hash, tree, key)) {
-      if (own->erased) return std::nullopt;
-      return std::string(own->value.view());
-    }
-    return database.tree(tree).get(key);
-  }
-
-  Database::Impl& database;
-  WriteSet changes;
-  SmallBuffer<std::uint64_t, 8> locked;
-};
 
 Transaction::Transaction(Database& database) : _state(::new (static_cast<void*>(_memory)) State(database.impl())) {
   static_assert(sizeof(State) <= sizeof _memory && alignof(State) <= alignof(std::max_align_t));
@@ -91,11 +37,9 @@ void Transaction::erase(unsigned tree, Bytes key) {
 }
 
 Lsn Transaction::commit_no_wait() {
-  // Whatever happens, the locks go; before the record is durable, because who sees the changes commits after us.
-  struct End {
-    State& state;
-    ~End() { state.end(); }
-  } const end{*_state};
+  _state->database.refuse_in_task("a commit without the Worker");
+  // Before the record is durable, because who sees the changes commits after us.
+  const State::End end(*_state);
   if (_state->changes.empty()) return 0;
   return _state->database.apply(_state->changes);
 }

@@ -285,7 +285,7 @@ Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
   header.body_bytes = static_cast<std::uint32_t>(bytes);
 
   for (;;) {
-    if (log_error() != 0) throw_failed("appending to");
+    throw_if_failed("appending to");
     const Lsn begin_seen = begin();
     const Lsn durable_seen = durable_lsn();
     const Lsn log_full = begin_seen + _capacity - kGap;
@@ -335,7 +335,7 @@ void WriteAheadLog::wait_durable(Lsn lsn) {
   want_durable(lsn);
   std::unique_lock lock(_mutex);
   _progress.wait(lock, [&] { return durable_lsn() >= lsn || log_error() != 0; });
-  if (durable_lsn() < lsn) throw_failed("making durable");
+  if (durable_lsn() < lsn) throw_if_failed("making durable");
 }
 
 void WriteAheadLog::fail(int error) noexcept {
