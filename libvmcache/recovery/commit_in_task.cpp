@@ -21,7 +21,7 @@ class DurableOp {
   [[nodiscard]] Need step(BufferPool& /*pool*/) {
     if (_log.durable_lsn() >= _lsn) return Need::nothing();
     _log.throw_if_failed("making durable");
-    return Need::latch();
+    return Need::pause();
   }
   void supply(ExclusiveGuard&& /*fresh*/) noexcept {}
 
@@ -46,11 +46,11 @@ class Database::Impl::Entry {
 
   [[nodiscard]] Need step(BufferPool& /*pool*/) {
     _database.log.throw_if_failed("appending to");
-    if (!_room && !take_room()) return Need::latch();
+    if (!_room && !take_room()) return Need::pause();
     _inside.emplace(_database._gate, std::try_to_lock);
     if (_inside->entered()) return Need::nothing();
     _inside.reset();
-    return Need::latch();
+    return Need::pause();
   }
   void supply(ExclusiveGuard&& /*fresh*/) noexcept {}
 
