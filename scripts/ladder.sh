@@ -7,9 +7,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<END
-usage: scripts/ladder.sh [--kernels LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
+usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
-  --ios      transfers a row where instructions are counted (default 10000)
+  --parts    of host, instructions and times, with commas (default all); JSON of the others stays what it was
+  --ios      transfers a row where instructions are counted (default 3000)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
@@ -18,10 +19,10 @@ END
 }
 fail() { echo "ladder.sh: $*" >&2; exit 2; }
 
-kernels=6.12,7.3 ios=10000 rounds=3 seconds=1 dir=build/ladder report=false
+kernels=6.12,7.3 parts=host,instructions,times ios=3000 rounds=3 seconds=1 dir=build/ladder report=false
 while [ $# -gt 0 ]; do
   case "$1" in
-    --kernels | --ios | --rounds | --seconds | --dir)
+    --kernels | --parts | --ios | --rounds | --seconds | --dir)
       [ $# -ge 2 ] || fail "$1 needs a value"
       declare "${1#--}=$2"; shift 2 ;;
     --report) report=true; shift ;;
@@ -29,6 +30,8 @@ while [ $# -gt 0 ]; do
     *) usage >&2; fail "unknown option '$1'" ;;
   esac
 done
+
+wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac }
 
 vmbench=build/release/bench/vmbench
 work=build/ladder
@@ -54,12 +57,14 @@ if ! $report; then
     { cat build/configure.log >&2; fail "configuring failed"; }
   cmake --build build/release --target vmbench
 
-  echo "=== this machine"
-  "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --seconds "$seconds" --json docs/ladder-host.json \
-    --tsv "$work/host.tsv"
+  if wanted host; then
+    echo "=== this machine"
+    "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --seconds "$seconds" --json docs/ladder-host.json \
+      --tsv "$work/host.tsv"
+  fi
   for kernel in ${kernels//,/ }; do
-    guest "$kernel" instructions --icount -- --ios "$ios" --rounds "$rounds" --icount-clock
-    guest "$kernel" times --cpus 2 -- --seconds "$seconds" --threads 1,2
+    ! wanted instructions || guest "$kernel" instructions --icount -- --ios "$ios" --rounds "$rounds" --icount-clock
+    ! wanted times || guest "$kernel" times --cpus 2 -- --seconds "$seconds" --threads 1,2
   done
 fi
 scripts/ladder_report.py write docs/ladder.md docs/ladder-*.json

@@ -11,12 +11,12 @@
 #include <x86intrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <map>
 #include <stdexcept>
-#include <utility>
 
 namespace vmbench {
 
@@ -151,34 +151,42 @@ double iops_of(const IoRun& run, const Outcome& outcome) {
   return outcome.job.at(run.write ? "write" : "read").at("iops").get<double>();
 }
 
+struct Counted {
+  double instructions = 0;
+  double switches = 0;
+};
+
 //! Of two runs of different length the difference is I/O alone: starting fio costs more than a thousand I/Os.
-double instructions_of(const IoRun& run, const std::string& engine) {
+Counted count_an_io(const IoRun& run, const std::string& engine) {
   const std::uint64_t few = std::max<std::uint64_t>(run.ios / 4, run.depth);
   auto counted = [&](std::uint64_t ios) {
     std::vector<std::string> command = fio_command(run, ios);
     if (!engine.empty()) command.push_back("--ioengine=" + engine);  // the last one counts
     const Outcome outcome = run_fio(command, run.idle_clock);
-    return std::pair(outcome.busy_ticks,
-                     outcome.job.at(run.write ? "write" : "read").at("total_ios").get<double>());
+    return std::array{outcome.busy_ticks, outcome.job.at("ctx").get<double>(),
+                      outcome.job.at(run.write ? "write" : "read").at("total_ios").get<double>()};
   };
   static_cast<void>(counted(run.depth));  // the first start reads the program from disk
-  const auto [first_ticks, first_ios] = counted(few);
-  const auto [second_ticks, second_ios] = counted(few + kLonger * run.ios);
-  return (second_ticks - first_ticks) / (second_ios - first_ios);  // a tick is an instruction
+  const auto [first_ticks, first_switches, first_ios] = counted(few);
+  const auto [second_ticks, second_switches, second_ios] = counted(few + kLonger * run.ios);
+  const double ios = second_ios - first_ios;
+  return {(second_ticks - first_ticks) / ios, (second_switches - first_switches) / ios};  // a tick: an instruction
 }
 
 //! fio's own work for one I/O, seen with its engine that does none; once for each depth.
 double own_instructions(const IoRun& run) {
   static std::map<unsigned, double> known;
   const auto [place, is_new] = known.try_emplace(depth_of(run), 0);
-  if (is_new) place->second = instructions_of(run, "null");
+  if (is_new) place->second = count_an_io(run, "null").instructions;
   return place->second;
 }
 
 void count_instructions(const IoRun& run, Json& row) {
   if (run.rung->ring.polled)
     throw std::runtime_error("fio's empty polls cannot be told from the rest of its work");
-  row["reference_instructions_per_io"] = instructions_of(run, "");
+  const Counted counted = count_an_io(run, "");
+  row["reference_instructions_per_io"] = counted.instructions;
+  row["reference_switches_per_io"] = counted.switches;
   IoRun plain = run;
   static const Rung kPlain{"null", "", Rung::On::kTop};
   if (!run.rung->synchronous()) plain.rung = &kPlain;  // without options that only a ring has

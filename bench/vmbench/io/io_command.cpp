@@ -171,6 +171,31 @@ Json medians(const std::vector<Json>& rounds) {
   return row;
 }
 
+//! Whether a blocking rung's count, under `key`, says what its I/Os cost: nearly each was slept for. An emulated drive may
+//! answer before the caller sleeps, which saves two switches, some 40 % of the instructions, and whether it does is the
+//! host's mood. Where time is measured that is as it is.
+bool slept(const IoRun& run, const Json& row, const char* key) {
+  constexpr double kEach = 0.95;  // some blocks come twice, and are in the page cache
+  const auto found = row.find(key);
+  const bool counted = run.idle_clock != nullptr && run.rung->synchronous() && found != row.end();
+  return !counted || *found >= kEach;
+}
+
+//! A row and its fio, each measured again if it did not sleep, but not for ever.
+Json measure_round(const IoOptions& options, const IoRun& run) {
+  constexpr unsigned kTries = 5;
+  const char* const ours = "switches_per_io";
+  const char* const theirs = "reference_switches_per_io";
+  Json row;
+  for (unsigned i = 0; i < kTries && (i == 0 || !slept(run, row, ours)); i++) {
+    row = empty_row(run);
+    measure(run, row);
+  }
+  if (options.no_reference || row.contains("reason")) return row;
+  for (unsigned i = 0; i < kTries && (i == 0 || !slept(run, row, theirs)); i++) add_reference(run, row);
+  return row;
+}
+
 void measure_all(const IoOptions& options, const Layers& layers, Report& report) {
   const std::vector<IoRun> runs = plan(options, layers);
   Progress progress;
@@ -178,11 +203,8 @@ void measure_all(const IoOptions& options, const Layers& layers, Report& report)
     progress.show(
         fmt::format("[{}/{}] {} threads {}", i + 1, runs.size(), runs[i].rung->name, runs[i].threads));
     std::vector<Json> rounds;
-    while (rounds.size() < options.rounds && (rounds.empty() || !rounds.back().contains("reason"))) {
-      rounds.push_back(empty_row(runs[i]));
-      measure(runs[i], rounds.back());
-      if (!options.no_reference && !rounds.back().contains("reason")) add_reference(runs[i], rounds.back());
-    }
+    while (rounds.size() < options.rounds && (rounds.empty() || !rounds.back().contains("reason")))
+      rounds.push_back(measure_round(options, runs[i]));
     Json row = medians(rounds);
     // A rung that is missing is missing for any number of threads: said once.
     const bool said = row.contains("reason") && !report.rows().empty() &&

@@ -143,6 +143,7 @@ void count_by_clock(const Measured& measured, bool polled, double ios, double pe
       polled ? 0 : static_cast<double>(measured.idle_after_ticks - measured.idle_before_ticks) / per_ns;
   row["instructions_per_io"] = (elapsed - idle - empty_polls) / ios;
   if (empty_polls > 0) row["empty_poll_instructions_per_io"] = empty_polls / ios;
+  row["switches_per_io"] = static_cast<double>(measured.after.switches - measured.before.switches) / ios;
 }
 
 void count_by_hardware(const Measured& measured, double ios, Json& row) {

@@ -10,6 +10,7 @@ struct MachineTimes {
   std::uint64_t wall_ns = 0;
   std::uint64_t ticks = 0;       //!< time stamp counter
   std::uint64_t process_ns = 0;  //!< CPU time of all threads, those of io_uring (SQPOLL, workers) with them
+  std::uint64_t switches = 0;    //!< of this process: it went to sleep, or another had its processor
 };
 [[nodiscard]] MachineTimes machine_times();
 
