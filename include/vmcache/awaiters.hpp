@@ -130,6 +130,8 @@ class Worker::PerformAwaiter : FaultAwaiter {
         return start(_need.extent, Goal::kResident);
       case Need::Kind::kLatch:
         return start({}, Goal::kRetry);
+      case Need::Kind::kPause:
+        return start({}, Goal::kPause);
       case Need::Kind::kNewExtent:
         return _worker.start_allocate(_request, _need.extent.order);
       case Need::Kind::kNothing:

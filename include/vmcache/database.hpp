@@ -4,6 +4,7 @@
 // not leaves no trace. How: docs/recovery.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,6 +14,8 @@
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/log.hpp"
 #include "vmcache/options.hpp"
+#include "vmcache/task.hpp"
+#include "vmcache/worker.hpp"
 
 namespace vmcache {
 
@@ -37,9 +40,10 @@ struct RecoveryStats {
   std::uint64_t duration_ns = 0;   //!< all of it, the closing checkpoint included
 };
 
-//! All calls may be made by any thread at any time, except open, close and destruction; not in a Worker's tasks, which must
-//! not block (reading trees through pool() is fine there). Trees are numbered 0 ..
-//! BufferPool::kRoots-1; change them through a Transaction only.
+//! All calls may be made by any thread at any time, except open, close and destruction. A Worker's tasks must not block: they
+//! use the forms that take the Worker (of pool()), and trees that are there already; in a task the others are refused
+//! (Error kInvalidOption) where they could wait for a checkpoint. Trees are numbered 0 .. BufferPool::kRoots-1; change them through a
+//! Transaction only.
 class Database {
  public:
   static constexpr unsigned kTrees = BufferPool::kRoots;
@@ -66,6 +70,9 @@ class Database {
   //! itself when half of the log is in use. Returns when it is done, which takes its time: DatabaseOptions::checkpoint_percent. Throws
   //! Error: kIo, kBusy; nothing is lost then.
   void checkpoint();
+  //! Suspends a task until the log is durable up to `lsn`; of all that wait, one flush serves many. Throws Error kIo if it never
+  //! will be.
+  Task<> wait_durable(Worker& worker, Lsn lsn);
   [[nodiscard]] std::uint64_t checkpoints() const noexcept;
   [[nodiscard]] const RecoveryStats& recovery() const noexcept;
 
@@ -114,12 +121,28 @@ class Transaction {
   //! The same without waiting: visible, in the order of commits, and durable once the log is durable up to the
   //! returned position (WriteAheadLog::wait_durable).
   Lsn commit_no_wait();
+
+  //! \name For a Worker's tasks
+  //! They do what their namesakes do, but suspend the task where those wait. What is passed in must live until the co_await ends.
+  //! A commit needs DatabaseOptions::checkpoint_thread (else Error kInvalidOption), and throws kIo if the log is full and its checkpoint
+  //! fails; then nothing has happened.
+  //! @{
+  [[nodiscard]] Task<std::optional<std::string>> get(Worker& worker, unsigned tree, Bytes key);
+  [[nodiscard]] Task<std::optional<std::string>> get_for_update(Worker& worker, unsigned tree, Bytes key);
+  Task<Lsn> commit(Worker& worker);
+  Task<Lsn> commit_no_wait(Worker& worker);
+  //! @}
+
   //! Forgets the changes. Nothing can fail.
   void rollback() noexcept;
 
  private:
   class State;
-  std::unique_ptr<State> _state;
+  //! A small transaction asks for no other memory.
+  static constexpr std::size_t kMemory = 832;
+
+  State* const _state;
+  alignas(std::max_align_t) std::byte _memory[kMemory];
 };
 
 }  // namespace vmcache

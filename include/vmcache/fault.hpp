@@ -20,7 +20,8 @@ struct FaultRequest : IoRequest {
     kShared,     //!< and shared-latched for the asker
     kExclusive,  //!< and exclusively latched for the asker
     kNew,        //!< newly allocated: not read but zeroed, and exclusively latched for the asker
-    kRetry,      //!< nothing but a pause: completes in the engine's next turn
+    kRetry,      //!< nothing: completes in the engine's next turn
+    kPause,      //!< the same, but the engine waits a little before that turn if it has nothing else to do
   };
 
   Extent extent;

@@ -105,6 +105,11 @@ class WriteAheadLog final : public WriteAhead {
   void want_durable(Lsn lsn) noexcept override;
   [[nodiscard]] int log_error() const noexcept override { return _error.load(std::memory_order_acquire); }
 
+  //! Throws Error kIo, "`what` ..." the log, if it has failed.
+  void throw_if_failed(const char* what) const {
+    if (log_error() != 0) throw_failed(what);
+  }
+
   //! Flushes of the storage so far; commits divided by it is the size of the commit groups.
   [[nodiscard]] std::uint64_t flushes() const noexcept { return _flushes.load(std::memory_order_relaxed); }
   //! File or device, for messages.

@@ -25,6 +25,7 @@ struct Need {
     kNothing,    //!< the operation is complete
     kPage,       //!< `extent` must be resident
     kLatch,      //!< somebody's latch was in the way (extent.page_id's, if known): try again a little later
+    kPause,      //!< something outside of the pool that may take its time: try again after a pause
     kNewExtent,  //!< a new extent of `extent.order`; it comes through supply()
   };
   Kind kind = Kind::kNothing;
@@ -37,6 +38,7 @@ struct Need {
   [[nodiscard]] static constexpr Need latch(PageId page_id = kNoPage) noexcept {
     return {Kind::kLatch, {page_id, 0}};
   }
+  [[nodiscard]] static constexpr Need pause() noexcept { return {Kind::kPause, {}}; }
   [[nodiscard]] static constexpr Need new_extent(unsigned order = 0) noexcept {
     return {Kind::kNewExtent, {kNoPage, order}};
   }

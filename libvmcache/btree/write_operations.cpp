@@ -68,7 +68,7 @@ Need WriteOp::step(BufferPool& pool) {
 Need WriteOp::write() {
   while (!_ended) {
     Spot spot;
-    if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+    if (const Need need = descend(_tree, TowardsChange{{_key}}, 0, spot); !need.done()) return need;
     bool full = false;
     if (const Need need = write_leaf(spot, full); !need.done()) return need;
     if (!full) continue;
@@ -127,7 +127,7 @@ void WriteOp::finish(bool written) noexcept {
 
 Need UpdateOp::step(BufferPool& pool) {
   Spot spot;
-  if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+  if (const Need need = descend(_tree, TowardsChange{{_key}}, 0, spot); !need.done()) return need;
   const NodeReader leaf{spot.node.data()};
   const NodeReader::Position position = leaf.lower_bound(_key);
   if (!position.found) return spot.node.validate() ? Need::nothing() : Need::latch();
@@ -182,7 +182,7 @@ Need EraseOp::step(BufferPool& pool) {
 
 Need EraseOp::erase() {
   Spot spot;
-  if (const Need need = descend(_tree, TowardsKey{_key}, 0, spot); !need.done()) return need;
+  if (const Need need = descend(_tree, TowardsChange{{_key}}, 0, spot); !need.done()) return need;
   const NodeReader::Position position = NodeReader{spot.node.data()}.lower_bound(_key);
   if (!position.found) {
     if (!spot.node.validate()) return Need::latch();

@@ -14,6 +14,7 @@
 #include "pool/engine.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/write_back.hpp"
+#include "vmcache/processor.hpp"
 
 namespace vmcache {
 namespace {
@@ -26,7 +27,7 @@ void back_off(unsigned restarts) noexcept {
   constexpr unsigned kSpins = 16;
   constexpr unsigned kYields = 64;
   if (restarts < kSpins) {
-    for (unsigned i = 0; i < (8u << std::min(restarts, 6u)); ++i) __builtin_ia32_pause();
+    for (unsigned i = 0; i < (8u << std::min(restarts, 6u)); ++i) relax();
   } else if (restarts < kYields) {
     ::sched_yield();
   } else {
@@ -115,10 +116,10 @@ void BufferPool::close() {
 
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
-  assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch);
+  assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch || need.kind == Need::Kind::kPause);
   const PageId page_id = need.extent.page_id;
   // Latched, or somebody else is loading it: wait without an engine.
-  if (need.kind == Need::Kind::kLatch || (page_id < _capacity_pages && _states[page_id].load().faulting())) {
+  if (need.kind != Need::Kind::kPage || (page_id < _capacity_pages && _states[page_id].load().faulting())) {
     if (Engine* own = detail::engine_of_thread(*_core)) return wait_in_task(*_core, *own, page_id, restarts);
     back_off(restarts);
     return {};

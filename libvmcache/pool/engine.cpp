@@ -153,6 +153,7 @@ void Engine::advance(FaultRequest& request) {
     _counters.latch_waits.add(1);
     return finish(request, {});
   }
+  if (request.goal == Goal::kPause) return finish(request, {});
   const Extent extent = request.extent;
   const std::uint64_t end = _core.allocator.next_page();
   const bool valid = extent.page_id != kNoPage && extent.order <= kMaxOrder && extent.page_id < end &&

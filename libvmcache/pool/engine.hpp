@@ -66,7 +66,7 @@ class Engine {
   void start(FaultRequest& request) {
     expect(1);
     ++_unfinished;
-    _arrived.push_back(&request);
+    (request.goal == FaultRequest::Goal::kPause ? _waiting : _arrived).push_back(&request);
   }
 
   //! All memory that turns need is taken before: by bind(), expect() and have_writes(). So they do not fail half-way,

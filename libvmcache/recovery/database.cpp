@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "log.hpp"
+#include "pool/engine.hpp"
 #include "pool/write_back.hpp"
 #include "recovery/database_impl.hpp"
 #include "recovery/redo.hpp"
@@ -96,6 +97,14 @@ void Database::Impl::report(const char* doing, const char* what) noexcept try {
 } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
 }
 
+bool Database::Impl::in_task() const noexcept {
+  return detail::engine_of_thread(pool->core()) != nullptr;
+}
+
+void Database::Impl::refuse_in_task(const char* doing) const {
+  if (in_task()) throw Error(Errc::kInvalidOption, fmt::format("{} in a Worker's task, which it would block", doing));
+}
+
 void Database::Impl::checkpoint() {
   const std::lock_guard lock(_checkpoint_mutex);
   make_checkpoint();
@@ -115,6 +124,7 @@ bool Database::Impl::try_checkpoint() noexcept try {
   return true;
 } catch (const std::exception& error) {
   // No commit is concerned. If it stays so, the next ones find no room, and say why.
+  _failed_checkpoints.fetch_add(1, std::memory_order_release);
   report("checkpoint", error.what());
   return false;
 }
@@ -162,6 +172,7 @@ const BTree& Database::Impl::tree(unsigned index) {
 }
 
 const BTree& Database::Impl::make_tree(unsigned index) {
+  refuse_in_task("making a tree");
   const LogRoom::Held room = take_room(4 * kPageSize);
   const Gate::Inside inside(_gate);
   {
@@ -209,6 +220,7 @@ const BTree& Database::tree(unsigned index) {
   return _impl->tree(index);
 }
 void Database::checkpoint() {
+  _impl->refuse_in_task("checkpoint()");
   _impl->checkpoint();
 }
 std::uint64_t Database::checkpoints() const noexcept {

@@ -37,13 +37,15 @@ thread_local Logged logged;
 
 }  // namespace
 
+void Database::Impl::check_room(std::uint64_t bytes) const {
+  if (bytes <= _room.most_held()) return;
+  throw Error(Errc::kTooLarge,
+              fmt::format("a transaction that may need {} bytes of log; with a log of {} bytes at most {} are allowed",
+                          bytes, log.capacity_bytes(), _room.most_held()));
+}
+
 LogRoom::Held Database::Impl::take_room(std::uint64_t bytes) {
-  if (bytes > _room.most_held()) {
-    throw Error(Errc::kTooLarge,
-                fmt::format("a transaction that may need {} bytes of log; with a log of {} bytes at "
-                            "most {} are allowed",
-                            bytes, log.capacity_bytes(), _room.most_held()));
-  }
+  check_room(bytes);
   for (;;) {
     if (LogRoom::Held room = _room.try_take(bytes)) return room;
     const Pace::Hurry hurry(_pace);
@@ -54,23 +56,35 @@ LogRoom::Held Database::Impl::take_room(std::uint64_t bytes) {
   }
 }
 
+std::uint64_t Database::Impl::most_logged(const WriteSet& changes) noexcept {
+  return changes.body().size() + changes.changes() * kLogBytesPerChange;
+}
+
+Lsn Database::Impl::log_commit(const WriteSet& changes) {
+  const Bytes body = changes.body();
+  const Lsn end = log.append(number_of(RecordType::kCommit), {&body, 1});  // R2: before the trees
+  logged = {&log, end};
+  return end;
+}
+
+void Database::Impl::fail_half_made(const std::exception& error) noexcept {
+  log.fail(errno_of(error));
+}
+
 Lsn Database::Impl::apply(const WriteSet& changes) {
   Lsn end = 0;
   {
-    const Bytes body = changes.body();
     log.about_to_append();
-    const LogRoom::Held room = take_room(body.size() + changes.changes() * kLogBytesPerChange);
+    const LogRoom::Held room = take_room(most_logged(changes));
     const Gate::Inside inside(_gate);
-    end = log.append(number_of(RecordType::kCommit), {&body, 1});  // R2: before the trees
-    logged = {&log, end};
+    end = log_commit(changes);
     try {
       for (std::size_t n = 0; n < changes.changes(); ++n) {
         const WriteSet::Change change = changes.change(n);
-        apply_change(*_by_index[change.tree].load(std::memory_order_acquire), change.erased, change.key, change.value);
+        apply_change(tree_of(change), change.erased, change.key, change.value);
       }
     } catch (const std::exception& error) {
-      // In the log, and half in the trees: only a recovery can make it whole.
-      log.fail(errno_of(error));
+      fail_half_made(error);
       throw;
     }
   }

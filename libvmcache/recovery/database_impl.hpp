@@ -34,8 +34,16 @@ class Database::Impl final : public ChangeLog {
   void checkpoint();
   [[nodiscard]] const BTree& tree(unsigned index);
 
+  //! Of a Worker that runs this thread.
+  [[nodiscard]] bool in_task() const noexcept;
+  //! What waits for the gate or a checkpoint must not be done there: they may wait for another task of the thread. Throws Error
+  //! kInvalidOption.
+  void refuse_in_task(const char* doing) const;
+
   //! Logs the changes, then makes them in the trees. Returns the record's end.
   Lsn apply(const WriteSet& changes);
+  //! The same in a task.
+  Task<Lsn> apply(Worker& worker, const WriteSet& changes);
 
   // ChangeLog: told by the trees, under the pages' exclusive latches.
   void page_will_change(PageId page_id) noexcept override;
@@ -50,6 +58,16 @@ class Database::Impl final : public ChangeLog {
   std::atomic<std::uint64_t> checkpoints{0};
 
  private:
+  class Entry;
+  //! What the changes may append at worst.
+  [[nodiscard]] static std::uint64_t most_logged(const WriteSet& changes) noexcept;
+  //! Appends the commit's record. For who has room and is inside the gate.
+  Lsn log_commit(const WriteSet& changes);
+  [[nodiscard]] BTree& tree_of(const WriteSet::Change& change) const noexcept {
+    return *_by_index[change.tree].load(std::memory_order_acquire);
+  }
+  //! Only a recovery can make whole what is in the log and half in the trees.
+  void fail_half_made(const std::exception& error) noexcept;
   //! Room in the log for what a commit may append at worst, taken before it enters the gate (R10). Makes a checkpoint
   //! if there is none. Throws Error kTooLarge, and what checkpoint() throws.
   [[nodiscard]] LogRoom::Held take_room(std::uint64_t bytes);
@@ -62,6 +80,8 @@ class Database::Impl final : public ChangeLog {
   static void apply_change(BTree& tree, bool erased, Bytes key, Bytes value);
   [[nodiscard]] const BTree& make_tree(unsigned index);
   [[nodiscard]] BTree& tree_at(PageId root);
+  //! Throws Error kTooLarge if the log is too small for that.
+  void check_room(std::uint64_t bytes) const;
   void checkpoint_if_due(Lsn end) noexcept;
   //! Under _checkpoint_mutex.
   void make_checkpoint();
@@ -78,6 +98,7 @@ class Database::Impl final : public ChangeLog {
   bool _open = false;
   alignas(64) std::mutex _checkpoint_mutex;
   Pace _pace;
+  std::atomic<std::uint64_t> _failed_checkpoints{0};  // those of try_checkpoint()
   std::mutex _trees_mutex;
   std::map<PageId, std::unique_ptr<BTree>> _trees;
   std::optional<Checkpointer> _checkpointer;  // last: it uses the rest

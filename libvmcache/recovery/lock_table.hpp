@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "vmcache/btree/bytes.hpp"
+#include "vmcache/processor.hpp"
 
 namespace vmcache {
 
@@ -30,14 +31,16 @@ class LockTable {
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
   //! A conflict is tried again for about as long as another's commit takes, since to start a transaction over costs more; it
   //! is no wait that could end in a deadlock. Throws std::bad_alloc, and then has not locked it.
-  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {
-    constexpr unsigned kTries = 64;
+  static constexpr unsigned kTries = 64;
+  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner, unsigned most_tries = kTries) {
     for (unsigned tries = 1;; ++tries) {
       const Result result = bucket_of(hash).lock(hash, owner);
-      if (result != Result::kConflict || tries == kTries) return result;
-      for (unsigned i = 0; i < tries; ++i) __builtin_ia32_pause();
+      if (result != Result::kConflict || tries == most_tries) return result;
+      for (unsigned i = 0; i < tries; ++i) relax();
     }
   }
+  //! lock() will follow.
+  void prefetch(std::uint64_t hash) noexcept { prefetch_for_write(&bucket_of(hash)); }
   //! What lock() has taken.
   void unlock(std::uint64_t hash) noexcept { bucket_of(hash).unlock(hash); }
 
@@ -79,7 +82,7 @@ class LockTable {
     void lock() noexcept {
       for (unsigned tries = 0; _latch.test_and_set(std::memory_order_acquire); ++tries) {
         constexpr unsigned kSpins = 128;  // then its holder is probably not running
-        tries < kSpins ? __builtin_ia32_pause() : std::this_thread::yield();
+        tries < kSpins ? relax() : std::this_thread::yield();
       }
     }
     void unlock() noexcept { _latch.clear(std::memory_order_release); }

@@ -30,6 +30,7 @@
 #include <utility>
 
 #include "recovery/place_of_thread.hpp"
+#include "vmcache/processor.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
 
@@ -63,7 +64,14 @@ class LogBuffer {
   //! End of the last piece, filled or not.
   [[nodiscard]] Lsn end() const noexcept { return _end.load(std::memory_order_acquire); }
   //! For writing: who reads it first and moves it then would ask for its line twice.
-  void prefetch_end() const noexcept { __builtin_prefetch(&_end, 1); }
+  void prefetch_end() const noexcept { prefetch_for_write(&_end); }
+  //! The same for the bytes that reserve() would give now.
+  void prefetch_piece(std::size_t size) const noexcept {
+    constexpr std::size_t kLine = 64;
+    constexpr std::size_t kMost = 512;
+    const Lsn at = _end.load(std::memory_order_relaxed);
+    for (std::size_t i = 0; i < std::min(size, kMost); i += kLine) prefetch_for_write(_memory.get() + place_of(at + i));
+  }
   //! Everything before this position is filled, and seen by the caller.
   [[nodiscard]] Lsn filled() const noexcept {
     Lsn least = _end.load(std::memory_order_seq_cst);  // B3; pairs with the compare-and-swap in reserve()

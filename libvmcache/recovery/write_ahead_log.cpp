@@ -268,12 +268,14 @@ void WriteAheadLog::about_to_append() const noexcept {
 }
 
 Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
+  std::size_t bytes = 0;
+  for (const Bytes& part : parts) bytes += part.size();
+  const std::size_t size = record_end(0, bytes);
+  _buffer->prefetch_piece(size);
   RecordHeader header;
   header.type = type;
   header.epoch = _epoch;
-  std::size_t bytes = 0;
   for (const Bytes& part : parts) {
-    bytes += part.size();
     header.body_checksum = crc32c_more(header.body_checksum, part.data(), part.size());
   }
   if (bytes > kMaxRecord) {
@@ -282,9 +284,8 @@ Lsn WriteAheadLog::append(std::uint32_t type, std::span<const Bytes> parts) {
   }
   header.body_bytes = static_cast<std::uint32_t>(bytes);
 
-  const std::size_t size = record_end(0, bytes);
   for (;;) {
-    if (log_error() != 0) throw_failed("appending to");
+    throw_if_failed("appending to");
     const Lsn begin_seen = begin();
     const Lsn durable_seen = durable_lsn();
     const Lsn log_full = begin_seen + _capacity - kGap;
@@ -334,7 +335,7 @@ void WriteAheadLog::wait_durable(Lsn lsn) {
   want_durable(lsn);
   std::unique_lock lock(_mutex);
   _progress.wait(lock, [&] { return durable_lsn() >= lsn || log_error() != 0; });
-  if (durable_lsn() < lsn) throw_failed("making durable");
+  if (durable_lsn() < lsn) throw_if_failed("making durable");
 }
 
 void WriteAheadLog::fail(int error) noexcept {

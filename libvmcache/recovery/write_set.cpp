@@ -1,34 +1,46 @@
 // SPDX-License-Identifier: MIT
 #include "recovery/write_set.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace vmcache {
 
-void WriteSet::set(std::uint64_t hash, unsigned tree, PageId root, Bytes key, std::optional<Bytes> value) {
+bool WriteSet::set(std::uint64_t hash, unsigned tree, PageId root, Bytes key, std::optional<Bytes> value) {
   const ChangeHeader header{.tree = root,
                             .erased = value ? 0U : 1U,
                             .key_bytes = static_cast<std::uint32_t>(key.size()),
                             .value_bytes = value ? value->size() : 0};
-  const std::size_t size = size_of(key, value);
-  if (_body.capacity() - _body.size() < size) _body.reserve(2 * (_body.size() + size));
+  _body.reserve_more(size_of(key, value));
   const std::size_t known = index_of(hash, tree, key);
-  if (known == _entries.size()) {
+  const bool added = known == _entries.size();
+  if (added) {
     _entries.push_back({hash, tree, 0});
     try {
       index(known);
     } catch (...) {
-      _entries.pop_back();
+      _entries.shrink_to(known);
       throw;
     }
   } else {
     remove_bytes(known);
   }
   _entries[known].at = static_cast<std::uint32_t>(_body.size());
-  const auto add = [&](Bytes part) { _body.insert(_body.end(), part.begin(), part.end()); };
+  const auto add = [&](Bytes part) { std::copy_n(part.data(), part.size(), _body.grow(part.size())); };
   add(bytes_of(header));
   add(key);
   if (value) add(*value);
+  return added;
+}
+
+void WriteSet::remove_last() noexcept {
+  const std::size_t n = _entries.size() - 1;
+  if (_by_hash) {
+    const auto known = _by_hash->find(_entries[n].hash);
+    if (known != _by_hash->end() && known->second == n) _by_hash->erase(known);
+  }
+  _body.shrink_to(_entries[n].at);
+  _entries.shrink_to(n);
 }
 
 std::optional<WriteSet::Change> WriteSet::find(std::uint64_t hash, unsigned tree, Bytes key) const {
@@ -37,31 +49,32 @@ std::optional<WriteSet::Change> WriteSet::find(std::uint64_t hash, unsigned tree
   return change(n);
 }
 
-WriteSet::Change WriteSet::change(std::size_t n) const {
-  BodyReader reader(body().after(_entries[n].at));
-  const auto header = reader.take_as<ChangeHeader>();
-  const Bytes key = reader.take(header.key_bytes);
-  return {_entries[n].tree, header.erased != 0, key, reader.take(header.value_bytes)};
+WriteSet::Change WriteSet::change(std::size_t n) const noexcept {
+  const std::byte* const at = _body.begin() + _entries[n].at;
+  ChangeHeader header;
+  std::memcpy(&header, at, sizeof header);
+  const Bytes key{at + sizeof header, header.key_bytes};
+  return {_entries[n].tree, header.erased != 0, key, {key.data() + key.size(), header.value_bytes}};
 }
 
 void WriteSet::clear() noexcept {
-  _body.clear();
-  _entries.clear();
-  _by_hash.clear();
+  _body.shrink_to(0);
+  _entries.shrink_to(0);
+  _by_hash.reset();
 }
 
-bool WriteSet::is(const Entry& entry, std::uint64_t hash, unsigned tree, Bytes key) const {
+bool WriteSet::is(const Entry& entry, std::uint64_t hash, unsigned tree, Bytes key) const noexcept {
   if (entry.hash != hash || entry.tree != tree) return false;
   ChangeHeader header;
-  std::memcpy(&header, _body.data() + entry.at, sizeof header);
-  return Bytes{_body.data() + entry.at + sizeof header, header.key_bytes}.view() == key.view();
+  std::memcpy(&header, _body.begin() + entry.at, sizeof header);
+  return Bytes{_body.begin() + entry.at + sizeof header, header.key_bytes}.view() == key.view();
 }
 
 //! changes() if it is not there.
 std::size_t WriteSet::index_of(std::uint64_t hash, unsigned tree, Bytes key) const {
   if (_entries.size() > kScanned) {
-    const auto known = _by_hash.find(hash);
-    if (known == _by_hash.end()) return _entries.size();
+    const auto known = _by_hash->find(hash);
+    if (known == _by_hash->end()) return _entries.size();
     if (is(_entries[known->second], hash, tree, key)) return known->second;
     // Two keys of one hash: hardly ever.
   }
@@ -74,18 +87,17 @@ std::size_t WriteSet::index_of(std::uint64_t hash, unsigned tree, Bytes key) con
 //! The entry at n is new, and the last.
 void WriteSet::index(std::size_t n) {
   if (n < kScanned) return;
-  if (n == kScanned) _by_hash.clear();  // of an attempt that ran out of memory
+  if (n == kScanned) _by_hash = std::make_unique<std::unordered_map<std::uint64_t, std::uint32_t>>();
   for (std::size_t i = n == kScanned ? 0 : n; i <= n; ++i) {
-    _by_hash.try_emplace(_entries[i].hash, static_cast<std::uint32_t>(i));
+    _by_hash->try_emplace(_entries[i].hash, static_cast<std::uint32_t>(i));
   }
 }
 
-void WriteSet::remove_bytes(std::size_t n) {
+void WriteSet::remove_bytes(std::size_t n) noexcept {
   const Change old = change(n);
   const std::size_t size = sizeof(ChangeHeader) + old.key.size() + old.value.size();
   const std::size_t at = _entries[n].at;
-  _body.erase(_body.begin() + static_cast<std::ptrdiff_t>(at),
-              _body.begin() + static_cast<std::ptrdiff_t>(at + size));
+  _body.erase(at, size);
   for (Entry& entry : _entries) {
     if (entry.at > at) entry.at -= static_cast<std::uint32_t>(size);
   }

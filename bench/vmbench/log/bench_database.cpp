@@ -72,6 +72,19 @@ vmcache::Lsn update_no_wait(vmcache::Database& database, Key key, std::uint64_t 
   }
 }
 
+vmcache::Task<vmcache::Lsn> update(vmcache::Worker& worker, vmcache::Database& database, Key key, std::uint64_t version) {
+  for (;;) {
+    try {
+      vmcache::Transaction transaction(database);
+      transaction.put(0, KeyBytes(key), value_bytes(make_value(key, version)));
+      co_return co_await transaction.commit(worker);
+    } catch (const vmcache::Error& error) {
+      if (error.code() != vmcache::Errc::kConflict) throw;
+    }
+    co_await worker.yield();
+  }
+}
+
 void GroupAcknowledger::committed(vmcache::Lsn lsn) {
   if (_in_group++ == 0) _began_ns = now_ns();
   _last = lsn;

@@ -50,7 +50,10 @@ class LogCosts(unittest.TestCase):
             self.assertGreater(row["log_bytes_per_commit"], 128, row)  # the record is in it
 
     def test_ycsb_stands_beside_a_pool_without_a_log(self):
-        rows = self.rows("ycsb", "--threads", "1", "--waiters", "4", "--group", "64")
+        rows = self.rows("ycsb", "--threads", "1", "--waiters", "4", "--group", "64", "--tasks", "32")
+        self.assertEqual([row["tasks"] for row in rows], [None, None, 32, None])
+        # Tasks of one thread that wait share a flush.
+        self.assertGreater(rows[2]["commits_per_flush"], 2)
         self.assertEqual(rows[0]["system"], "no log")
         self.assertIsNone(rows[0]["ratio"])
         for row in rows[1:]:

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // YCSB-A with everything in memory: a B+tree in a plain pool, and the same with transactions and a log. Where commits are waited
-// for one by one, the device's flush is what is measured, unless there are many threads; so there are two kinds of logged
-// rows: clients that answer for their commits in groups and go on meanwhile, and a crowd of threads each of which waits.
+// for one by one, the device's flush is what is measured, unless many wait at a time; so there are three kinds of logged rows:
+// clients that answer for their commits in groups and go on meanwhile, threads with many tasks each of which awaits its
+// commits, and a crowd of threads each of which waits.
 #include <fmt/format.h>
 
 #include <stdexcept>
 
+#include "common/clock.hpp"
 #include "common/progress.hpp"
 #include "log/bench_database.hpp"
 #include "log/parts.hpp"
@@ -17,7 +19,7 @@ namespace vmbench {
 
 namespace {
 
-enum class Way : std::uint8_t { kPlain, kGroups, kWaiters };
+enum class Way : std::uint8_t { kPlain, kGroups, kTasks, kWaiters };
 
 const char* name_of(Way way) {
   switch (way) {
@@ -25,6 +27,8 @@ const char* name_of(Way way) {
       return "no log";
     case Way::kGroups:
       return "logged, groups awaited";
+    case Way::kTasks:
+      return "logged, awaited in tasks";
     case Way::kWaiters:
       return "logged, each awaited";
   }
@@ -66,6 +70,7 @@ class Arena {
         run_slice(run.threads, _options.seconds, [&](unsigned thread, const std::atomic<bool>& stop) {
           OpSource source(_shared, SplitMix64::mix(_options.seed + round * 4096 + thread));
           if (run.way == Way::kPlain) return run_plain(source, stop);
+          if (run.way == Way::kTasks) return run_tasks(source, stop, waits[thread]);
           return run_logged(source, run.way == Way::kGroups ? _options.group : 1, stop, waits[thread]);
         });
     run.ops_per_s.push_back(slice.ops_per_s());
@@ -113,6 +118,28 @@ class Arena {
     return done;
   }
 
+  std::uint64_t run_tasks(OpSource& source, const std::atomic<bool>& stop, Histogram& waits) {
+    std::uint64_t done = 0;
+    vmcache::Worker worker(_database.pool());
+    for (unsigned i = 0; i < _options.tasks; i++) worker.spawn(run_task(worker, source, stop, done, waits));
+    worker.run();
+    return done;
+  }
+  vmcache::Task<> run_task(vmcache::Worker& worker, OpSource& source, const std::atomic<bool>& stop,
+                           std::uint64_t& done, Histogram& waits) {
+    const vmcache::BTree& tree = _database.tree(0);
+    for (; !stop.load(std::memory_order_relaxed); done++) {
+      const Op op = source.next();
+      if (op.kind == OpKind::kRead) {
+        read(tree, op.key);
+        continue;
+      }
+      const std::uint64_t start = now_ns();
+      co_await update(worker, _database, op.key, source.random());
+      waits.add(now_ns() - start);
+    }
+  }
+
   const LogBenchOptions& _options;
   const WorkloadOptions _workload;
   SharedWorkload _shared;
@@ -130,6 +157,7 @@ Json row_of(const Run& run, double baseline, const LogBenchOptions& options) {
               {"system", name_of(run.way)},
               {"threads", run.threads},
               {"group", run.way == Way::kGroups ? Json(options.group) : Json(nullptr)},
+              {"tasks", run.way == Way::kTasks ? Json(options.tasks) : Json(nullptr)},
               {"ops", run.ops},
               {"ops_per_s", ops_per_s},
               {"ratio", of(ops_per_s / baseline)},
@@ -150,6 +178,7 @@ Json measure_ycsb_a(const LogBenchOptions& options) {
     if (threads > options.cpus) continue;
     runs.push_back({.way = Way::kPlain, .threads = threads});
     runs.push_back({.way = Way::kGroups, .threads = threads});
+    runs.push_back({.way = Way::kTasks, .threads = threads});
   }
   runs.push_back({.way = Way::kWaiters, .threads = options.waiters});
   Progress progress;

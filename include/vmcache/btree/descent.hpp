@@ -6,30 +6,25 @@
 // without its version changing.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include "vmcache/btree/node_reader.hpp"
 #include "vmcache/btree/tree_context.hpp"
 #include "vmcache/operation.hpp"
+#include "vmcache/processor.hpp"
 
 namespace vmcache::btree {
 
 //! How often a step starts again by itself when it was overtaken, before it lets others run.
 inline constexpr unsigned kRestartsInStep = 16;
 
-//! Tells the processor that this is a loop that waits for another one.
-inline void relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 struct TowardsKey {
   Bytes key;
   [[nodiscard]] PageId child(const NodeReader& node) const noexcept { return node.child_for(key); }
 };
+//! The same, and the node there is going to be latched exclusively.
+struct TowardsChange : TowardsKey {};
 //! To the leaf with the greatest keys less than `key`.
 struct TowardsBefore {
   Bytes key;
@@ -52,6 +47,13 @@ inline void prefetch_node(const BufferPool& pool, PageId page_id) noexcept {
   // A page id from an unvalidated page may be anything; prefetching cannot fault.
   const auto page = reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize;
   for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(reinterpret_cast<const void*>(page + i * kLine));
+}
+
+//! The page's state word, to be latched, and its first line, where headers are.
+inline void prefetch_for_change(const BufferPool& pool, PageId page_id) noexcept {
+  const auto states = reinterpret_cast<std::uintptr_t>(&pool.page_ref(0).state());
+  prefetch_for_write(states + page_id * sizeof(AtomicPageState));
+  prefetch_for_write(reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize);
 }
 
 //! Once from the root to the node at `level` (0: leaf) on the way `towards` says. Need::nothing() if it
@@ -78,6 +80,9 @@ template <typename Towards>
   }
   while (level_now > level) {
     const PageId child_id = towards.child(NodeReader{spot.node.data()});
+    if constexpr (std::is_same_v<Towards, TowardsChange>) {
+      if (level_now == level + 1) prefetch_for_change(pool, child_id);
+    }
     prefetch_node(pool, child_id);
     OptimisticGuard child;
     const TryFix result = pool.try_fix(child_id, child);
