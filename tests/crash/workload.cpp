@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <string_view>
 #include <thread>
 
 #include "pool/pool_core.hpp"
+#include "vmcache/worker.hpp"
 
 namespace vmcache::test {
 namespace {
@@ -28,8 +30,7 @@ class Client {
 
   void run(History& history, std::mutex& mutex) {
     for (unsigned i = 0; i < _workload.transactions; ++i) {
-      // Growing and shrinking by turns: splits and merges.
-      _erase_percent = (i / 60) % 2 == 0 ? 15 : 70;
+      set_mix(i);
       try {
         transact(history, mutex);
       } catch (const Error& error) {
@@ -39,7 +40,23 @@ class Client {
     }
   }
 
+  //! In a worker's task. Makes no checkpoints: they are the others' to make.
+  Task<> run(Worker& worker, unsigned transactions, History& history, std::mutex& mutex) {
+    for (unsigned i = 0; i < transactions; ++i) {
+      set_mix(i);
+      try {
+        co_await transact(worker, history, mutex);
+      } catch (const Error& error) {
+        if (error.code() != Errc::kConflict) throw;
+      }
+      if (_random() % 4 == 0) co_await worker.yield();
+    }
+  }
+
  private:
+  //! Growing and shrinking by turns: splits and merges.
+  void set_mix(unsigned transaction) { _erase_percent = (transaction / 60) % 2 == 0 ? 15 : 70; }
+
   std::string random_key() {
     std::string key = std::to_string(mix(_random() % 300) % 1000);
     if (_random() % 4 == 0) key.insert(0, 120, 'p');
@@ -51,9 +68,8 @@ class Client {
     return _random() % 4 == 0 ? _random() % 900 : _random() % 60;
   }
 
-  void transact(History& history, std::mutex& mutex) {
-    Transaction transaction(_database);
-    History::Commit commit;
+  //! The changes of a transaction. False: it is to be rolled back.
+  bool fill(Transaction& transaction, History::Commit& commit) {
     const auto changes = 1 + _random() % 5;
     for (unsigned i = 0; i < changes; ++i) {
       const auto tree = static_cast<unsigned>(_random() % 8 == 0);
@@ -67,11 +83,31 @@ class Client {
         commit.changes[{tree, key}] = {true, std::move(value)};
       }
     }
-    if (_random() % 8 == 0) return transaction.rollback();
+    return _random() % 8 != 0;
+  }
+
+  void transact(History& history, std::mutex& mutex) {
+    Transaction transaction(_database);
+    History::Commit commit;
+    if (!fill(transaction, commit)) return transaction.rollback();
     if (_random() % 3 == 0) {
       commit.lsn = transaction.commit_no_wait();
     } else {
       commit.lsn = transaction.commit();
+      commit.returned_at = _recorder.moment();
+    }
+    const std::lock_guard lock(mutex);
+    history.add(std::move(commit));
+  }
+
+  Task<> transact(Worker& worker, History& history, std::mutex& mutex) {
+    Transaction transaction(_database);
+    History::Commit commit;
+    if (!fill(transaction, commit)) co_return;
+    if (_random() % 3 == 0) {
+      commit.lsn = co_await transaction.commit_no_wait(worker);
+    } else {
+      commit.lsn = co_await transaction.commit(worker);
       commit.returned_at = _recorder.moment();
     }
     const std::lock_guard lock(mutex);
@@ -98,6 +134,19 @@ class Client {
   std::mt19937_64 _random;
   unsigned _erase_percent = 0;
 };
+
+//! A thread whose clients are tasks.
+void run_tasks(Database& database, Recorder& recorder, const Workload& workload, unsigned number, History& history,
+               std::mutex& mutex) {
+  constexpr unsigned kTasks = 6;
+  std::vector<std::unique_ptr<Client>> clients;
+  Worker worker(database.pool());
+  for (unsigned n = 0; n < kTasks; ++n) {
+    clients.push_back(std::make_unique<Client>(database, recorder, workload, (number + 1) * 100 + n));
+    worker.spawn(clients.back()->run(worker, workload.transactions / kTasks, history, mutex));
+  }
+  worker.run();
+}
 
 }  // namespace
 
@@ -164,9 +213,14 @@ History run_workload(const Workload& workload, Recorder& recorder) {
   if (workload.threads == 1) {
     Client(database, recorder, workload, 0).run(history, mutex);
   } else {
+    // Every other thread works by tasks, which find their trees there.
+    for (unsigned tree = 0; tree < kWorkloadTrees; ++tree) (void)database.tree(tree);
     std::vector<std::thread> threads;
     for (unsigned n = 0; n < workload.threads; ++n) {
-      threads.emplace_back([&, n] { Client(database, recorder, workload, n).run(history, mutex); });
+      threads.emplace_back([&, n] {
+        if (n % 2 == 1) return run_tasks(database, recorder, workload, n, history, mutex);
+        Client(database, recorder, workload, n).run(history, mutex);
+      });
     }
     for (std::thread& thread : threads) thread.join();
   }
