@@ -105,11 +105,14 @@ Task<Lsn> Database::Impl::apply(Worker& worker, const WriteSet& changes) {
   co_return end;
 }
 
-Task<> Database::wait_durable(Worker& worker, Lsn lsn) {
-  WriteAheadLog& log = _impl->log;
+Task<> Database::Impl::wait_durable(Worker& worker, Lsn lsn) {
   log.want_durable(lsn);
   DurableOp durable(log, lsn);
   co_await worker.perform(durable);
+}
+
+Task<> Database::wait_durable(Worker& worker, Lsn lsn) {
+  return _impl->wait_durable(worker, lsn);
 }
 
 Task<Lsn> Transaction::commit_no_wait(Worker& worker) {
@@ -119,11 +122,8 @@ Task<Lsn> Transaction::commit_no_wait(Worker& worker) {
 }
 
 Task<Lsn> Transaction::commit(Worker& worker) {
-  WriteAheadLog& log = _state->database.log;
   const Lsn lsn = co_await commit_no_wait(worker);
-  log.want_durable(lsn);
-  DurableOp durable(log, lsn);
-  co_await worker.perform(durable);
+  co_await _state->database.wait_durable(worker, lsn);
   co_return lsn;
 }
 

@@ -44,6 +44,7 @@ class Database::Impl final : public ChangeLog {
   Lsn apply(const WriteSet& changes);
   //! The same in a task.
   Task<Lsn> apply(Worker& worker, const WriteSet& changes);
+  Task<> wait_durable(Worker& worker, Lsn lsn);
 
   // ChangeLog: told by the trees, under the pages' exclusive latches.
   void page_will_change(PageId page_id) noexcept override;

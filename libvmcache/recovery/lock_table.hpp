@@ -29,13 +29,15 @@ class LockTable {
   }
 
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
-  //! A conflict is tried again for about as long as another's commit takes, since to start a transaction over costs more; it
-  //! is no wait that could end in a deadlock. Throws std::bad_alloc, and then has not locked it.
-  static constexpr unsigned kTries = 64;
-  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner, unsigned most_tries = kTries) {
+  //! Throws std::bad_alloc, and then has not locked it.
+  [[nodiscard]] Result try_lock(std::uint64_t hash, const void* owner) { return bucket_of(hash).lock(hash, owner); }
+  //! The same, but a conflict is tried again for about as long as another's commit takes, since to start a transaction over
+  //! costs more; it is no wait that could end in a deadlock.
+  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {
+    constexpr unsigned kTries = 64;
     for (unsigned tries = 1;; ++tries) {
-      const Result result = bucket_of(hash).lock(hash, owner);
-      if (result != Result::kConflict || tries == most_tries) return result;
+      const Result result = try_lock(hash, owner);
+      if (result != Result::kConflict || tries == kTries) return result;
       for (unsigned i = 0; i < tries; ++i) relax();
     }
   }

@@ -32,8 +32,9 @@ class Transaction::State {
 
   void lock(unsigned tree, std::uint64_t hash) {
     locked.reserve_more(1);  // what is locked will be unlocked
-    // A task may wait for another of its thread, so that it would try for nothing.
-    const LockTable::Result result = database.locks.lock(hash, this, database.in_task() ? 1 : LockTable::kTries);
+    LockTable::Result result = database.locks.try_lock(hash, this);
+    // In a task it may be another one of the thread that has it, which would be waited for in vain.
+    if (result == LockTable::Result::kConflict && !database.in_task()) result = database.locks.lock(hash, this);
     if (result == LockTable::Result::kTaken) locked.push_back(hash);
     if (result == LockTable::Result::kConflict) {
       throw Error(Errc::kConflict, fmt::format("tree {}: another transaction has locked the key", tree));

@@ -335,7 +335,7 @@ void WriteAheadLog::wait_durable(Lsn lsn) {
   want_durable(lsn);
   std::unique_lock lock(_mutex);
   _progress.wait(lock, [&] { return durable_lsn() >= lsn || log_error() != 0; });
-  if (durable_lsn() < lsn) throw_if_failed("making durable");
+  if (durable_lsn() < lsn) throw_failed("making durable");
 }
 
 void WriteAheadLog::fail(int error) noexcept {

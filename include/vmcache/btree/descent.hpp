@@ -40,20 +40,29 @@ struct Spot {
   OptimisticGuard node;    //!< empty if the tree is not that high
 };
 
+//! \name Where a page and its state word would be, for prefetches, which cannot fault: a page id from an unvalidated page may be
+//! anything.
+//! @{
+[[nodiscard]] inline std::uintptr_t page_place(const BufferPool& pool, PageId page_id) noexcept {
+  return reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize;
+}
+[[nodiscard]] inline std::uintptr_t state_place(const BufferPool& pool, PageId page_id) noexcept {
+  return reinterpret_cast<std::uintptr_t>(&pool.page_ref(0).state()) + page_id * sizeof(AtomicPageState);
+}
+//! @}
+
 //! Header, hints and the first slots of a page that will be read: one miss instead of three.
 inline void prefetch_node(const BufferPool& pool, PageId page_id) noexcept {
   constexpr std::size_t kLine = 64;
   constexpr std::size_t kLines = 6;
-  // A page id from an unvalidated page may be anything; prefetching cannot fault.
-  const auto page = reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize;
+  const std::uintptr_t page = page_place(pool, page_id);
   for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(reinterpret_cast<const void*>(page + i * kLine));
 }
 
 //! The page's state word, to be latched, and its first line, where headers are.
 inline void prefetch_for_change(const BufferPool& pool, PageId page_id) noexcept {
-  const auto states = reinterpret_cast<std::uintptr_t>(&pool.page_ref(0).state());
-  prefetch_for_write(states + page_id * sizeof(AtomicPageState));
-  prefetch_for_write(reinterpret_cast<std::uintptr_t>(pool.address(0)) + page_id * kPageSize);
+  prefetch_for_write(state_place(pool, page_id));
+  prefetch_for_write(page_place(pool, page_id));
 }
 
 //! Once from the root to the node at `level` (0: leaf) on the way `towards` says. Need::nothing() if it

@@ -114,9 +114,7 @@ class LookupGroup {
       path.stage = Stage::kSlots;
     } else {
       path.next = reader.child_for(_keys[path.key]);
-      // The page id is a guess until validated; a prefetch of a wrong address does no harm.
-      const auto states = reinterpret_cast<std::uintptr_t>(&_tree.pool().page_ref(0).state());
-      __builtin_prefetch(reinterpret_cast<const void*>(states + path.next * sizeof(AtomicPageState)));
+      __builtin_prefetch(reinterpret_cast<const void*>(state_place(_tree.pool(), path.next)));
       prefetch_node(_tree.pool(), path.next);
     }
     return Progress::kOn;
