@@ -13,7 +13,7 @@
 
 #include "check/damage.hpp"
 #include "pool/header.hpp"
-#include "support/options.hpp"
+#include "support/database.hpp"
 #include "vmcache/btree/node_reader.hpp"
 
 namespace vmcache {
@@ -22,6 +22,7 @@ namespace {
 using check::Region;
 using test::Answer;
 using test::Images;
+using test::on_files;
 using test::Recorder;
 using test::TempFile;
 
@@ -46,13 +47,6 @@ std::string contents(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-DatabaseOptions on_files(const TempFile& pages, const TempFile& log) {
-  DatabaseOptions options;
-  options.pool = test::small_pool(pages, 64);
-  options.log.path = log.path();
-  options.log.capacity_bytes = std::uint64_t{1} << 20;
-  return options;
-}
 void fill(Database& database) {
   for (int n = 0; n < 300; ++n) {
     Transaction transaction(database);

@@ -12,33 +12,18 @@
 
 #include "crash/recording_storage.hpp"
 #include "crash/workload.hpp"
+#include "support/database.hpp"
 #include "support/faulty_storage.hpp"
-#include "support/options.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
 namespace {
 
+using test::code_of;
 using test::FaultPlan;
+using test::on_files;
 using test::Recorder;
 using test::TempFile;
-
-DatabaseOptions on_files(const TempFile& pages, const TempFile& log) {
-  DatabaseOptions options;
-  options.pool = test::small_pool(pages, 64);
-  options.log.path = log.path();
-  options.log.capacity_bytes = std::uint64_t{1} << 20;
-  return options;
-}
-
-Errc code_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::kOk;
-}
 
 TEST(Database, KeepsWhatWasCommittedAndNothingElse) {
   const TempFile pages;

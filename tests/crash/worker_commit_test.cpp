@@ -3,7 +3,6 @@
 // Transactions in a Worker's tasks.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -15,33 +14,22 @@
 
 #include "crash/recording_storage.hpp"
 #include "crash/workload.hpp"
+#include "support/database.hpp"
 #include "support/faulty_storage.hpp"
-#include "support/options.hpp"
 #include "vmcache/database.hpp"
 #include "vmcache/worker.hpp"
 
 namespace vmcache {
 namespace {
 
+using test::code_of;
 using test::FaultPlan;
 using test::Recorder;
 using test::TempFile;
 
-DatabaseOptions on_files(const TempFile& pages, const TempFile& log) {
-  DatabaseOptions options;
-  options.pool = test::small_pool(pages, 256);
-  options.log.path = log.path();
-  options.log.capacity_bytes = std::uint64_t{1} << 20;
-  return options;
-}
-
-Errc code_of(const auto& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return Errc::kOk;
+//! A pool that holds it all.
+DatabaseOptions roomy(const TempFile& pages, const TempFile& log) {
+  return test::on_files(pages, log, 256);
 }
 
 //! Runs `tasks` tasks made by make(n) in one worker.
@@ -66,14 +54,14 @@ TEST(WorkerCommit, ManyTasksShareAFlush) {
   constexpr int kTasks = 50;
   constexpr int kCommits = 20;
   {
-    Database database(on_files(pages, log));
+    Database database(roomy(pages, log));
     (void)database.tree(0);
     const std::uint64_t flushes = database.log().flushes();
     run_tasks(database, kTasks, [&](Worker& worker, int n) { return commit_many(worker, database, n, kCommits, 8); });
     EXPECT_EQ(database.log().durable_lsn(), database.log().end());
     EXPECT_LT(database.log().flushes() - flushes, kTasks * kCommits / 4) << "a task that waits keeps the others from running";
   }
-  Database database(on_files(pages, log));
+  Database database(roomy(pages, log));
   EXPECT_EQ(database.tree(0).count(), static_cast<std::uint64_t>(kTasks * kCommits));
 }
 
@@ -84,7 +72,7 @@ TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
     const TempFile log;
     constexpr int kTasks = 40;
     constexpr int kCommits = 60;
-    DatabaseOptions options = on_files(pages, log);
+    DatabaseOptions options = roomy(pages, log);
     options.checkpoint_percent = percent;
     {
       Database database(options);
@@ -113,7 +101,7 @@ TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
 TEST(WorkerCommit, LockedKeysKeepTheSum) {
   const TempFile pages;
   const TempFile log;
-  Database database(on_files(pages, log));
+  Database database(roomy(pages, log));
   constexpr int kAccounts = 8;
   constexpr int kStart = 100;
   {
@@ -165,7 +153,7 @@ TEST(WorkerCommit, LockedKeysKeepTheSum) {
 TEST(WorkerCommit, WhatWouldBlockIsRefusedInATaskAndChangesNothing) {
   const TempFile pages;
   const TempFile log;
-  Database database(on_files(pages, log));
+  Database database(roomy(pages, log));
   (void)database.tree(0);
   run_tasks(database, 1, [&](Worker& worker, int) -> Task<> {
     Transaction transaction(database);
@@ -186,7 +174,7 @@ TEST(WorkerCommit, WhatWouldBlockIsRefusedInATaskAndChangesNothing) {
 TEST(WorkerCommit, NeedsTheCheckpointThread) {
   const TempFile pages;
   const TempFile log;
-  DatabaseOptions options = on_files(pages, log);
+  DatabaseOptions options = roomy(pages, log);
   options.checkpoint_thread = false;
   Database database(options);
   (void)database.tree(0);

@@ -86,6 +86,11 @@ class Client {
     return _random() % 8 != 0;
   }
 
+  static void note(History::Commit&& commit, History& history, std::mutex& mutex) {
+    const std::lock_guard lock(mutex);
+    history.add(std::move(commit));
+  }
+
   void transact(History& history, std::mutex& mutex) {
     Transaction transaction(_database);
     History::Commit commit;
@@ -96,8 +101,7 @@ class Client {
       commit.lsn = transaction.commit();
       commit.returned_at = _recorder.moment();
     }
-    const std::lock_guard lock(mutex);
-    history.add(std::move(commit));
+    note(std::move(commit), history, mutex);
   }
 
   Task<> transact(Worker& worker, History& history, std::mutex& mutex) {
@@ -110,8 +114,7 @@ class Client {
       commit.lsn = co_await transaction.commit(worker);
       commit.returned_at = _recorder.moment();
     }
-    const std::lock_guard lock(mutex);
-    history.add(std::move(commit));
+    note(std::move(commit), history, mutex);
   }
 
   void checkpoint() {

@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <deque>
+#include <memory>
+#include <utility>
 #include <vector>
 
-#include "log.hpp"
-#include "storage/open.hpp"
 #include "support/options.hpp"
+#include "support/wrapped_storage.hpp"
 #include "vmcache/worker.hpp"
 
 namespace vmcache {
@@ -57,37 +58,22 @@ class SteppingQueue final : public IoQueue {
   std::deque<IoRequest*> _under_way;
 };
 
-class SteppingStorage final : public Storage {
+class SteppingStorage final : public test::WrappedStorage {
  public:
-  SteppingStorage(std::unique_ptr<Storage> inner, Uses& uses) : _inner(std::move(inner)), _uses(uses) {}
-  [[nodiscard]] std::uint64_t size_bytes() const override { return _inner->size_bytes(); }
-  [[nodiscard]] bool can_grow() const noexcept override { return _inner->can_grow(); }
-  [[nodiscard]] bool blank() override { return _inner->blank(); }
+  SteppingStorage(std::unique_ptr<Storage> inner, Uses& uses) : WrappedStorage(std::move(inner)), _uses(uses) {}
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool) override {
-    return std::make_unique<SteppingQueue>(*_inner, depth, _uses);
+    return std::make_unique<SteppingQueue>(inner(), depth, _uses);
   }
-  [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
-    return _inner->read(offset, bytes);
-  }
-  [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
-    return _inner->write(offset, bytes);
-  }
-  [[nodiscard]] int flush() override { return _inner->flush(); }
-  [[nodiscard]] int resize(std::uint64_t bytes) override { return _inner->resize(bytes); }
-  [[nodiscard]] std::string description() const override { return "stepping " + _inner->description(); }
+  [[nodiscard]] std::string description() const override { return "stepping " + inner().description(); }
 
  private:
-  std::unique_ptr<Storage> _inner;
   Uses& _uses;
 };
 
 PoolOptions stepping_pool(const TempFile& file, Uses& uses) {
   PoolOptions options = small_pool(file, 512);
   options.io_depth = kTasks;
-  options.make_storage = [plain = options, &uses]() -> std::unique_ptr<Storage> {
-    Log silent({});
-    return std::make_unique<SteppingStorage>(open_storage(plain, silent), uses);
-  };
+  test::wrap_storage<SteppingStorage>(options, uses);
   return options;
 }
 

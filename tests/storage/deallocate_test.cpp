@@ -13,10 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "log.hpp"
 #include "storage/aligned_buffer.hpp"
-#include "storage/open.hpp"
 #include "support/options.hpp"
+#include "support/wrapped_storage.hpp"
 #include "vmcache/buffer_pool.hpp"
 
 namespace vmcache {
@@ -34,23 +33,9 @@ struct Told {
 };
 
 //! A file that forgets what it was told is of no use: it overwrites it.
-class ForgetfulStorage final : public Storage {
+class ForgetfulStorage final : public test::WrappedStorage {
  public:
-  ForgetfulStorage(std::unique_ptr<Storage> inner, Told& told) : _inner(std::move(inner)), _told(told) {}
-  [[nodiscard]] std::uint64_t size_bytes() const override { return _inner->size_bytes(); }
-  [[nodiscard]] bool can_grow() const noexcept override { return _inner->can_grow(); }
-  [[nodiscard]] bool blank() override { return _inner->blank(); }
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
-    return _inner->make_queue(depth, one_thread);
-  }
-  [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
-    return _inner->read(offset, bytes);
-  }
-  [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
-    return _inner->write(offset, bytes);
-  }
-  [[nodiscard]] int flush() override { return _inner->flush(); }
-  [[nodiscard]] int resize(std::uint64_t bytes) override { return _inner->resize(bytes); }
+  ForgetfulStorage(std::unique_ptr<Storage> inner, Told& told) : WrappedStorage(std::move(inner)), _told(told) {}
   [[nodiscard]] int deallocate(std::span<const ByteRange> ranges) override {
     if (ranges.empty()) return 0;
     const AlignedBuffer garbage(kPageSize);
@@ -62,25 +47,20 @@ class ForgetfulStorage final : public Storage {
         EXPECT_NE(offset, 0u) << "the header";
         EXPECT_TRUE(_told.pages.insert(offset / kPageSize).second || _told.calls > 1) << "twice in one call";
         if (_told.error != 0) continue;
-        EXPECT_EQ(_inner->write(offset, garbage.bytes()), 0);
+        EXPECT_EQ(inner().write(offset, garbage.bytes()), 0);
       }
     }
     return _told.error;
   }
-  [[nodiscard]] std::string description() const override { return "forgetful " + _inner->description(); }
+  [[nodiscard]] std::string description() const override { return "forgetful " + inner().description(); }
 
  private:
-  std::unique_ptr<Storage> _inner;
   Told& _told;
 };
 
 PoolOptions forgetful_pool(const TempFile& file, Told& told) {
   PoolOptions options = small_pool(file, 64);
-  const PoolOptions plain = options;
-  options.make_storage = [plain, &told]() -> std::unique_ptr<Storage> {
-    Log silent({});
-    return std::make_unique<ForgetfulStorage>(open_storage(plain, silent), told);
-  };
+  test::wrap_storage<ForgetfulStorage>(options, told);
   return options;
 }
 

@@ -9,8 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "log.hpp"
-#include "storage/open.hpp"
+#include "support/wrapped_storage.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/storage.hpp"
 
@@ -76,45 +75,37 @@ class FaultyQueue final : public IoQueue {
   std::vector<IoRequest*> _failed;
 };
 
-class FaultyStorage final : public Storage {
+class FaultyStorage final : public WrappedStorage {
  public:
-  FaultyStorage(std::unique_ptr<Storage> inner, FaultPlan& plan) : _inner(std::move(inner)), _plan(plan) {}
-  [[nodiscard]] std::uint64_t size_bytes() const override { return _inner->size_bytes(); }
-  [[nodiscard]] bool can_grow() const noexcept override { return _inner->can_grow(); }
-  [[nodiscard]] bool blank() override { return _inner->blank(); }
+  FaultyStorage(std::unique_ptr<Storage> inner, FaultPlan& plan) : WrappedStorage(std::move(inner)), _plan(plan) {}
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
-    return std::make_unique<FaultyQueue>(_inner->make_queue(depth, one_thread), _plan);
+    return std::make_unique<FaultyQueue>(inner().make_queue(depth, one_thread), _plan);
   }
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
     if (const int error = _plan.next(FaultPlan::Kind::kRead); error != 0) return error;
-    return _inner->read(offset, bytes);
+    return inner().read(offset, bytes);
   }
   [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
     if (const int error = _plan.next(FaultPlan::Kind::kWrite); error != 0) return error;
-    return _inner->write(offset, bytes);
+    return inner().write(offset, bytes);
   }
   [[nodiscard]] int flush() override {
     if (const int error = _plan.next(FaultPlan::Kind::kFlush); error != 0) return error;
-    return _inner->flush();
+    return inner().flush();
   }
   [[nodiscard]] int resize(std::uint64_t bytes) override {
     if (const int error = _plan.next(FaultPlan::Kind::kResize); error != 0) return error;
-    return _inner->resize(bytes);
+    return inner().resize(bytes);
   }
-  [[nodiscard]] std::string description() const override { return "faulty " + _inner->description(); }
+  [[nodiscard]] std::string description() const override { return "faulty " + inner().description(); }
 
  private:
-  std::unique_ptr<Storage> _inner;
   FaultPlan& _plan;
 };
 
 //! Makes pools opened with `options` use the file through a FaultyStorage. `plan` must outlive the pool.
 inline void inject_faults(PoolOptions& options, FaultPlan& plan) {
-  PoolOptions plain = options;
-  options.make_storage = [plain, &plan]() -> std::unique_ptr<Storage> {
-    Log silent({});
-    return std::make_unique<FaultyStorage>(open_storage(plain, silent), plan);
-  };
+  wrap_storage<FaultyStorage>(options, plan);
 }
 
 }  // namespace vmcache::test
