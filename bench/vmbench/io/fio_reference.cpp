@@ -17,6 +17,10 @@
 #include <cstring>
 #include <map>
 #include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "common/median.hpp"
 
 namespace vmbench {
 
@@ -180,10 +184,9 @@ double own_instructions(const IoRun& run) {
   static std::map<unsigned, double> known;
   const auto [place, is_new] = known.try_emplace(depth_of(run), 0);
   if (is_new) {
-    std::array<double, kCounts> counts{};
+    std::vector<double> counts(kCounts);
     for (double& count : counts) count = count_an_io(run, "null").instructions;
-    std::sort(counts.begin(), counts.end());
-    place->second = counts[kCounts / 2];
+    place->second = median(std::move(counts));
   }
   return place->second;
 }

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "commands.hpp"
+#include "common/median.hpp"
 #include "common/progress.hpp"
 #include "common/report.hpp"
 #include "io/errors.hpp"
@@ -185,8 +186,7 @@ Json medians(const IoRun& run, const std::vector<Json>& rounds) {
   for (auto& [key, value] : row.items()) {
     if (!value.is_number_float()) continue;
     const std::vector<double> figures = figures_of(run, rounds, key);
-    const std::size_t half = figures.size() / 2;
-    value = figures.size() % 2 == 1 ? figures[half] : (figures[half - 1] + figures[half]) / 2;
+    value = median(figures);
     from[key] = figures.front();
     to[key] = figures.back();
   }

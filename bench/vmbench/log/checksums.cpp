@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 
+#include "common/median.hpp"
 #include "common/progress.hpp"
 #include "log/bench_database.hpp"
 #include "log/parts.hpp"

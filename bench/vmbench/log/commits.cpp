@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/clock.hpp"
+#include "common/median.hpp"
 #include "common/progress.hpp"
 #include "common/random.hpp"
 #include "log/bench_database.hpp"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "log/slices.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "common/clock.hpp"
 
@@ -40,13 +40,6 @@ Slice run_slice(unsigned threads, double seconds, const SliceWork& work,
   for (std::thread& thread : crew) thread.join();
   if (error) std::rethrow_exception(error);
   return {ops, static_cast<double>(now_ns() - start) * 1e-9};
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::ranges::sort(values);
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 }  // namespace vmbench

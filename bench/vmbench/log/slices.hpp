@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <vector>
 
 namespace vmbench {
 
@@ -25,8 +24,5 @@ struct Slice {
 //! the slice ends when it returns. Throws what the first thread that failed threw.
 Slice run_slice(unsigned threads, double seconds, const SliceWork& work,
                 const std::function<void()>& meanwhile = {});
-
-//! Of a copy; 0 if there are none.
-[[nodiscard]] double median(std::vector<double> values);
 
 }  // namespace vmbench

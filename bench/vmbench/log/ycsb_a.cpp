@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "common/clock.hpp"
+#include "common/median.hpp"
 #include "common/progress.hpp"
 #include "log/bench_database.hpp"
 #include "log/parts.hpp"
