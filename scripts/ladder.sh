@@ -31,6 +31,23 @@ while [ $# -gt 0 ]; do
   esac
 done
 
+# check OPTION LIST ALLOWED: refuses what is not in the list of what is allowed.
+check() {
+  local item
+  [ -n "$2" ] || fail "$1 '': expected some of $3, with commas"
+  for item in ${2//,/ }; do
+    case ",$3," in
+      *",$item,"*) ;;
+      *) fail "$1 '$2': '$item' is not known (allowed: $3)" ;;
+    esac
+  done
+}
+check --parts "$parts" host,instructions,times
+check --kernels "$kernels" 6.1,6.12,7.3
+for option in ios rounds; do
+  [[ ${!option} =~ ^[1-9][0-9]*$ ]] || fail "--$option '${!option}': expected a whole number, at least 1"
+done
+
 wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac }
 
 vmbench=build/release/bench/vmbench

@@ -3,8 +3,12 @@
 // Transactions in a Worker's tasks.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <random>
 #include <string>
@@ -16,6 +20,7 @@
 #include "crash/workload.hpp"
 #include "support/database.hpp"
 #include "support/faulty_storage.hpp"
+#include "support/wrapped_storage.hpp"
 #include "vmcache/database.hpp"
 #include "vmcache/worker.hpp"
 
@@ -48,21 +53,76 @@ Task<> commit_many(Worker& worker, Database& database, int task, int commits, in
   }
 }
 
-TEST(WorkerCommit, ManyTasksShareAFlush) {
-  const TempFile pages;
-  const TempFile log;
-  constexpr int kTasks = 50;
-  constexpr int kCommits = 20;
-  {
-    Database database(roomy(pages, log));
-    (void)database.tree(0);
-    const std::uint64_t flushes = database.log().flushes();
-    run_tasks(database, kTasks, [&](Worker& worker, int n) { return commit_many(worker, database, n, kCommits, 8); });
-    EXPECT_EQ(database.log().durable_lsn(), database.log().end());
-    EXPECT_LT(database.log().flushes() - flushes, kTasks * kCommits / 4) << "a task that waits keeps the others from running";
+//! How many tasks have begun to commit. A flush under way waits for all of them, at most kPatience.
+class Turnout {
+ public:
+  //! From now on flushes wait for `tasks` to have come.
+  void expect(int tasks) {
+    const std::lock_guard lock(_mutex);
+    _missing = tasks;
   }
-  Database database(roomy(pages, log));
-  EXPECT_EQ(database.tree(0).count(), static_cast<std::uint64_t>(kTasks * kCommits));
+  void task_came() {
+    const std::lock_guard lock(_mutex);
+    if (--_missing == 0) _all_came.notify_all();
+  }
+  void await() {
+    constexpr std::chrono::seconds kPatience(20);
+    std::unique_lock lock(_mutex);
+    if (!_all_came.wait_for(lock, kPatience, [&] { return _missing <= 0; })) _waited_in_vain = true;
+  }
+  [[nodiscard]] bool waited_in_vain() {
+    const std::lock_guard lock(_mutex);
+    return _waited_in_vain;
+  }
+
+ private:
+  std::mutex _mutex;
+  std::condition_variable _all_came;
+  int _missing = 0;
+  bool _waited_in_vain = false;
+};
+
+class SlowFlush final : public test::WrappedStorage {
+ public:
+  SlowFlush(std::unique_ptr<Storage> inner, Turnout& turnout) : WrappedStorage(std::move(inner)), _turnout(turnout) {}
+  [[nodiscard]] int flush() override {
+    _turnout.await();
+    return inner().flush();
+  }
+
+ private:
+  Turnout& _turnout;
+};
+
+//! While a flush is under way the other tasks commit: one more is for all of them.
+TEST(WorkerCommit, ManyTasksShareAFlush) {
+  constexpr int kTasks = 50;
+  constexpr int kRounds = 20;
+  Recorder recorder;
+  Turnout turnout;
+  {
+    DatabaseOptions options = test::recorded_database(recorder, 256);
+    options.checkpoint_thread = true;
+    options.log.make_storage = [&] { return std::make_unique<SlowFlush>(recorder.open(Recorder::kLog), turnout); };
+    Database database(options);
+    (void)database.tree(0);
+    for (int round = 0; round < kRounds && !turnout.waited_in_vain(); ++round) {
+      const std::uint64_t flushes = database.log().flushes();
+      turnout.expect(kTasks);
+      run_tasks(database, kTasks, [&](Worker& worker, int n) -> Task<> {
+        Transaction transaction(database);
+        transaction.put(0, std::to_string(n) + "." + std::to_string(round), "v");
+        turnout.task_came();
+        const Lsn lsn = co_await transaction.commit(worker);
+        EXPECT_GE(database.log().durable_lsn(), lsn);
+      });
+      // The first may be for one task. A task has come just before its record is in the log, so the last may miss the second.
+      EXPECT_LE(database.log().flushes() - flushes, 3U);
+    }
+    EXPECT_FALSE(turnout.waited_in_vain()) << "a task that waits keeps the others from running";
+  }
+  Database database(test::recorded_database(recorder, 256));
+  EXPECT_EQ(database.tree(0).count(), static_cast<std::uint64_t>(kTasks * kRounds));
 }
 
 //! The log is filled many times over: tasks wait for the checkpoint's thread, which waits for tasks inside the gate.
