@@ -68,7 +68,7 @@ class Turnout {
   void await() {
     constexpr std::chrono::seconds kPatience(20);
     std::unique_lock lock(_mutex);
-    if (!_all_came.wait_for(lock, kPatience, [&] { return _missing <= 0; })) _waited_in_vain = true;
+    if (!_all_came.wait_for(lock, kPatience, [&] { return _missing <= 0 || _waited_in_vain; })) _waited_in_vain = true;
   }
   [[nodiscard]] bool waited_in_vain() {
     const std::lock_guard lock(_mutex);
