@@ -68,7 +68,8 @@ class Turnout {
   void await() {
     constexpr std::chrono::seconds kPatience(20);
     std::unique_lock lock(_mutex);
-    if (!_all_came.wait_for(lock, kPatience, [&] { return _missing <= 0 || _waited_in_vain; })) _waited_in_vain = true;
+    if (!_all_came.wait_for(lock, kPatience, [&] { return _missing <= 0 || _waited_in_vain; }))
+      _waited_in_vain = true;
   }
   [[nodiscard]] bool waited_in_vain() {
     const std::lock_guard lock(_mutex);
@@ -84,7 +85,8 @@ class Turnout {
 
 class SlowFlush final : public test::WrappedStorage {
  public:
-  SlowFlush(std::unique_ptr<Storage> inner, Turnout& turnout) : WrappedStorage(std::move(inner)), _turnout(turnout) {}
+  SlowFlush(std::unique_ptr<Storage> inner, Turnout& turnout)
+      : WrappedStorage(std::move(inner)), _turnout(turnout) {}
   [[nodiscard]] int flush() override {
     _turnout.await();
     return inner().flush();
@@ -103,7 +105,9 @@ TEST(WorkerCommit, ManyTasksShareAFlush) {
   {
     DatabaseOptions options = test::recorded_database(recorder, 256);
     options.checkpoint_thread = true;
-    options.log.make_storage = [&] { return std::make_unique<SlowFlush>(recorder.open(Recorder::kLog), turnout); };
+    options.log.make_storage = [&] {
+      return std::make_unique<SlowFlush>(recorder.open(Recorder::kLog), turnout);
+    };
     Database database(options);
     (void)database.tree(0);
     for (int round = 0; round < kRounds && !turnout.waited_in_vain(); ++round) {
@@ -138,7 +142,8 @@ TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
       Database database(options);
       (void)database.tree(0);
       const auto work = [&] {
-        run_tasks(database, kTasks, [&](Worker& worker, int n) { return commit_many(worker, database, n, kCommits, 900); });
+        run_tasks(database, kTasks,
+                  [&](Worker& worker, int n) { return commit_many(worker, database, n, kCommits, 900); });
       };
       // Beside a thread that blocks.
       std::thread other([&] {
@@ -185,7 +190,8 @@ TEST(WorkerCommit, LockedKeysKeepTheSum) {
           const std::optional<std::string> b = co_await transaction.get_for_update(worker, 0, to);
           transaction.put(0, from, std::to_string(std::stoi(*a) - 1));
           transaction.put(0, to, std::to_string(std::stoi(*b) + 1));
-          EXPECT_EQ(co_await transaction.get(worker, 0, to), std::to_string(std::stoi(*b) + 1)) << "its own change";
+          EXPECT_EQ(co_await transaction.get(worker, 0, to), std::to_string(std::stoi(*b) + 1))
+              << "its own change";
           co_await transaction.commit(worker);
           done = true;
         } catch (const Error& error) {
@@ -238,7 +244,10 @@ TEST(WorkerCommit, NeedsTheCheckpointThread) {
   options.checkpoint_thread = false;
   Database database(options);
   (void)database.tree(0);
-  EXPECT_EQ(code_of([&] { run_tasks(database, 1, [&](Worker& worker, int n) { return commit_many(worker, database, n, 1, 8); }); }),
+  EXPECT_EQ(code_of([&] {
+              run_tasks(database, 1,
+                        [&](Worker& worker, int n) { return commit_many(worker, database, n, 1, 8); });
+            }),
             Errc::kInvalidOption);
   EXPECT_EQ(database.tree(0).count(), 0U);
 }
@@ -282,7 +291,8 @@ TEST(WorkerCommit, AfterAFailedFlushEveryCommitFails) {
   std::mt19937_64 random(1);
   Recorder after(recorder.cut(recorder.moment(), random));
   Database database(test::recorded_database(after, 64));
-  for (const auto& [key, yes] : acknowledged) EXPECT_EQ(database.tree(0).get(key), "v") << "commit " << key << " is lost";
+  for (const auto& [key, yes] : acknowledged)
+    EXPECT_EQ(database.tree(0).get(key), "v") << "commit " << key << " is lost";
 }
 
 //! No room in the log, and its checkpoint cannot be made: an error, not a wait for ever.
