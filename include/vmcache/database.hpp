@@ -25,8 +25,9 @@ struct DatabaseOptions {
   LogOptions log;
   //! Checkpoints that are due are made by a thread of the database's own; else by the commit that finds one due.
   bool checkpoint_thread = true;
-  //! How much of one core's time a checkpoint may take for writing pages back, in percent: 1 .. 100. It then sleeps in between, so that
-  //! transactions go on nearly as before; not when the log is full, and not at open and close.
+  //! How much of the time a checkpoint may work, or the device for it, at writing pages back, in percent: 1 .. 100. It sleeps in between, so
+  //! that transactions go on nearly as before; less or not at all where the log would be full before it is done, and not at
+  //! open and close.
   unsigned checkpoint_percent = 25;
 };
 

@@ -46,7 +46,12 @@ class WriteBackAll {
     _busy.reserve(extents.size());
     _batch.again.reserve(extents.size());
     try {
-      for (std::span<const Extent> rest = extents; !rest.empty();) rest = rest.subspan(start(rest));
+      for (std::span<const Extent> rest = extents; !rest.empty();) {
+        rest = start_burst(rest);
+        const std::uint64_t left = rest.size();
+        if (_paced) finish_burst();
+        _paced = _pace({std::exchange(_worked_ns, 0), extents.size() - left, extents.size()});
+      }
       for (const Extent& extent : _busy) wait_and_start(extent);
       drain();
       write_again();
@@ -63,9 +68,29 @@ class WriteBackAll {
   //! Requests on the way: enough for a device, few enough for the memory of their copies.
   static constexpr std::uint64_t kRequests = 16;
 
+  //! Requests between two pauses: a device that has just been given them keeps others waiting for about a millisecond.
+  static constexpr unsigned kBurst = 8;
+
+  //! Starts with the first of them, and returns the rest.
+  std::span<const Extent> start_burst(std::span<const Extent> rest) {
+    const std::uint64_t began = now_ns();
+    for (unsigned i = 0; i < kBurst && !rest.empty(); ++i) rest = rest.subspan(start(rest));
+    _worked_ns += now_ns() - began;
+    return rest;
+  }
+  //! Leaves the device to others.
+  void finish_burst() {
+    while (_batch.outstanding > 0) {
+      _core.engines.with_service([&](Engine& engine) {
+        const std::uint64_t began = now_ns();
+        const bool at_the_device = engine.in_flight() > 0;
+        engine.turn(true);
+        if (at_the_device) _worked_ns += now_ns() - began;
+      });
+    }
+  }
   //! Starts with the first of them, and returns how many it has dealt with.
   std::size_t start(std::span<const Extent> rest) {
-    const std::uint64_t began = now_ns();
     std::size_t seen = 0;
     _core.engines.with_service([&](Engine& engine) {
       while (_batch.outstanding >= kRequests) engine.turn(true);
@@ -80,13 +105,13 @@ class WriteBackAll {
       _busy.push_back(rest.front());
       seen = 1;
     }
-    _pace(now_ns() - began);
     return seen;
   }
   //! How many single pages lie one after the other from the first on.
   static std::size_t neighbours(std::span<const Extent> rest) noexcept {
     std::size_t n = 1;
-    while (n < rest.size() && n < kRunPages && rest[n].order == 0 && rest[n].page_id == rest[0].page_id + n) ++n;
+    while (n < rest.size() && n < kRunPages && rest[n].order == 0 && rest[n].page_id == rest[0].page_id + n)
+      ++n;
     return n;
   }
   //! For what was latched exclusively. The service engine is not kept while waiting: whoever frees an extent holds its
@@ -123,6 +148,8 @@ class WriteBackAll {
 
   PoolCore& _core;
   CheckpointPace _pace;
+  bool _paced = true;
+  std::uint64_t _worked_ns = 0;
   WriteBatch _batch;
   std::vector<Extent> _busy;
   Status _late;

@@ -13,8 +13,13 @@ namespace vmcache::detail {
 class Engine;
 class PoolCore;
 
-//! Called by a checkpoint every so often, with the time that it has worked since the last call.
-using CheckpointPace = FunctionRef<void(std::uint64_t worked_ns)>;
+//! What a checkpoint says between two bursts of writes.
+struct CheckpointProgress {
+  std::uint64_t worked_ns;  //!< by it or the device since it was last said; not what it has waited for a log
+  std::uint64_t done = 0, all = 0;  //!< extents
+};
+//! Sleeps for as long as is right, or returns false: then the next burst does not wait for this one's end.
+using CheckpointPace = FunctionRef<bool(const CheckpointProgress&)>;
 
 //! Writes back all pages dirty now. Throws Error: kIo with the first page that could not be written, kBusy
 //! with a page that stayed exclusively latched for frame_wait. Pages that were not written stay dirty.
@@ -22,7 +27,7 @@ void write_back_all(PoolCore& core, CheckpointPace pace);
 //! Writes back, flushes, and tells the storage of freed page ids: BufferPool::checkpoint(). Throws Error.
 void checkpoint(PoolCore& core, CheckpointPace pace);
 //! As fast as it goes.
-inline constexpr auto without_pause = [](std::uint64_t) {};
+inline constexpr auto without_pause = [](const CheckpointProgress&) { return false; };
 //! Makes durable what was written. Throws Error kIo.
 void flush(PoolCore& core);
 //! Tells the storage of the page ids that were freed before `mark` (PageAllocator::freed_mark()) and are free still.

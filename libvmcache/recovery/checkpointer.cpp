@@ -50,12 +50,14 @@ void Checkpointer::run() {
   }
 }
 
-void Pace::pause(std::uint64_t worked_ns) {
+bool Pace::pause(std::uint64_t worked_ns) {
   _owed_ns = std::min(_owed_ns + worked_ns * (100 - _percent) / _percent, kMostSleepNs);
-  if (_owed_ns < kLeastSleepNs) return;
   std::unique_lock lock(_mutex);
-  _hurried.wait_for(lock, std::chrono::nanoseconds(_owed_ns), [&] { return _hurries > 0; });
-  _owed_ns = 0;
+  if (_owed_ns >= kLeastSleepNs) {
+    _hurried.wait_for(lock, std::chrono::nanoseconds(_owed_ns), [&] { return _hurries > 0; });
+    _owed_ns = 0;
+  }
+  return _hurries == 0;
 }
 
 Pace::Hurry::Hurry(Pace& pace) : _pace(pace) {

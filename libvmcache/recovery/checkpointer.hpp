@@ -34,14 +34,14 @@ class Checkpointer {
   std::thread _thread;
 };
 
-//! Slows a checkpoint down to a share of a core's time, until somebody is in a hurry.
+//! Slows a checkpoint down to a share of the time, until somebody is in a hurry.
 class Pace {
  public:
   //! 1 .. 100
   explicit Pace(unsigned percent) noexcept : _percent(percent) {}
 
-  //! Sleeps for as long as `worked_ns` of work calls for.
-  void pause(std::uint64_t worked_ns);
+  //! Sleeps for as long as `worked_ns` of work calls for. Returns false if somebody is in a hurry.
+  bool pause(std::uint64_t worked_ns);
 
   //! While one lives, nobody sleeps.
   class Hurry {

@@ -102,7 +102,8 @@ bool Database::Impl::in_task() const noexcept {
 }
 
 void Database::Impl::refuse_in_task(const char* doing) const {
-  if (in_task()) throw Error(Errc::kInvalidOption, fmt::format("{} in a Worker's task, which it would block", doing));
+  if (in_task())
+    throw Error(Errc::kInvalidOption, fmt::format("{} in a Worker's task, which it would block", doing));
 }
 
 void Database::Impl::checkpoint() {
@@ -110,10 +111,22 @@ void Database::Impl::checkpoint() {
   make_checkpoint();
 }
 
+//! Whether a checkpoint will be over before the log is full, at the rate at which the log has filled since its begin.
+bool Database::Impl::in_time(const detail::CheckpointProgress& progress, std::uint64_t filled,
+                             std::uint64_t room) noexcept {
+  const std::uint64_t planned = room / 4 * 3;  // commits that come faster later than now find some left
+  return static_cast<double>(filled) * static_cast<double>(progress.all) <=
+         static_cast<double>(progress.done) * static_cast<double>(planned);
+}
+
 void Database::Impl::make_checkpoint() {
   const Lsn begin = take_snapshot();
   const Lsn snapshot_end = log.end();
-  detail::checkpoint(pool->core(), [this](std::uint64_t worked_ns) { _pace.pause(worked_ns); });
+  const std::uint64_t used = log.used_bytes();
+  const std::uint64_t room = _room.most() - std::min(_room.most(), used);
+  detail::checkpoint(pool->core(), [&](const detail::CheckpointProgress& progress) {
+    return in_time(progress, log.used_bytes() - used, room) && _pace.pause(progress.worked_ns);
+  });
   log.wait_durable(snapshot_end);
   log.set_begin(begin);
   checkpoints.fetch_add(1, std::memory_order_relaxed);
