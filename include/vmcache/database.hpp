@@ -37,7 +37,7 @@ struct RecoveryStats {
   std::uint64_t log_bytes = 0;     //!< in them
   std::uint64_t pages = 0;         //!< written to the page file from images
   std::uint64_t transactions = 0;  //!< whose changes were applied again
-  std::uint64_t changes = 0;       //!< in them
+  std::uint64_t changes = 0;       //!< in them; of those of one key only the last may have been made
   std::uint64_t duration_ns = 0;   //!< all of it, the closing checkpoint included
 };
 

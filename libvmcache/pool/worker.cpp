@@ -2,6 +2,8 @@
 #include "vmcache/worker.hpp"
 
 #include <cassert>
+#include <cstddef>
+#include <utility>
 
 #include "pool/engine.hpp"
 #include "pool/engine_set.hpp"
@@ -41,8 +43,13 @@ Worker::~Worker() {
 }
 
 void Worker::spawn(Task<void> task) {
+  // A task is in one of the lists once at most: so whoever makes it ready later, in a completion say, needs no memory.
+  for (auto* list : {&_ready, &_running}) {
+    if (list->capacity() <= _alive) list->reserve(2 * _alive + 1);
+  }
+  const std::coroutine_handle<> handle = drive(*this, std::move(task)).handle;
   ++_alive;
-  make_ready(drive(*this, std::move(task)).handle);
+  make_ready(handle);
 }
 
 void Worker::run() {
@@ -59,7 +66,8 @@ void Worker::run() {
 void Worker::resume_ready() {
   // One round: what becomes ready meanwhile (yields) comes after the turn.
   _running.swap(_ready);
-  for (const std::coroutine_handle<> task : _running) task.resume();
+  // By number: a task that spawns another may move them.
+  for (std::size_t n = 0; n < _running.size(); ++n) _running[n].resume();
   _running.clear();
 }
 

@@ -9,6 +9,7 @@
 #include "log.hpp"
 #include "pool/engine.hpp"
 #include "pool/write_back.hpp"
+#include "recovery/commit_redo.hpp"
 #include "recovery/database_impl.hpp"
 #include "recovery/redo.hpp"
 #include "storage/open.hpp"
@@ -71,13 +72,16 @@ void Database::Impl::open(const DatabaseOptions& options) {
   pool = std::make_unique<BufferPool>(pool_options);
   // Pages that were changed since the begin have their image behind it (R3), so what is done again needs no new ones.
   _image_after.store(log.begin(), std::memory_order_release);
+  const auto tree_of = [this](PageId root) -> BTree& { return tree_at(root); };
+  CommitRedo commits(*pool, tree_of);
   log.scan(
       [&](const WriteAheadLog::Record& record) {
         if (static_cast<RecordType>(record.type) != RecordType::kCommit) return;
         ++recovery.transactions;
-        redo_changes(record.body);
+        recovery.changes += commits.add(record.body);
       },
       end);
+  commits.finish();
   _open = true;
   const Pace::Hurry hurry(_pace);
   checkpoint();

@@ -81,7 +81,11 @@ Lsn Database::Impl::apply(const WriteSet& changes) {
     try {
       for (std::size_t n = 0; n < changes.changes(); ++n) {
         const WriteSet::Change change = changes.change(n);
-        apply_change(tree_of(change), change.erased, change.key, change.value);
+        if (change.erased) {
+          tree_of(change).erase(change.key);
+        } else {
+          tree_of(change).upsert(change.key, change.value);
+        }
       }
     } catch (const std::exception& error) {
       fail_half_made(error);
@@ -90,25 +94,6 @@ Lsn Database::Impl::apply(const WriteSet& changes) {
   }
   checkpoint_if_due(end);
   return end;
-}
-
-void Database::Impl::apply_change(BTree& tree, bool erased, Bytes key, Bytes value) {
-  if (erased) {
-    tree.erase(key);
-  } else {
-    tree.upsert(key, value);
-  }
-}
-
-void Database::Impl::redo_changes(Bytes changes) {
-  BodyReader reader(changes);
-  while (!reader.at_end()) {
-    const auto header = reader.take_as<ChangeHeader>();
-    const Bytes key = reader.take(header.key_bytes);
-    const Bytes value = reader.take(header.value_bytes);
-    apply_change(tree_at(header.tree), header.erased != 0, key, value);
-    ++recovery.changes;
-  }
 }
 
 //! After something was appended up to `end`.

@@ -78,8 +78,6 @@ class Database::Impl final : public ChangeLog {
   Lsn take_snapshot();
   void append_pages(std::span<const PageChange> pages, unsigned root);
   void append_or_fail(std::span<const PageChange> pages) noexcept;
-  void redo_changes(Bytes changes);
-  static void apply_change(BTree& tree, bool erased, Bytes key, Bytes value);
   [[nodiscard]] const BTree& make_tree(unsigned index);
   [[nodiscard]] BTree& tree_at(PageId root);
   //! Throws Error kTooLarge if the log is too small for that.

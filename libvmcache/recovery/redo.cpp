@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "pool/header.hpp"
-#include "pool/page_buffer.hpp"
-#include "pool/page_seal.hpp"
+#include "recovery/image_writer.hpp"
 
 namespace vmcache {
 
@@ -102,21 +102,21 @@ void Redo::set_used(Extent extent, bool used) {
 }
 
 std::uint64_t Redo::write_pages(Storage& storage) {
-  const auto must = [&](int error, PageId page_id) {
-    if (error != 0) throw Error(Status{Errc::kIo, error, page_id}, "recovering " + storage.description());
-  };
   const std::uint64_t bytes = std::max<std::uint64_t>(_used.size(), 1) * kPageSize;
-  if (storage.size_bytes() < bytes) must(storage.resize(bytes), kNoPage);
+  if (storage.size_bytes() < bytes) {
+    if (const int error = storage.resize(bytes); error != 0)
+      throw Error(Status{Errc::kIo, error, kNoPage}, "recovering " + storage.description());
+  }
   std::vector<PageId> order;
   for (const auto& [page_id, image] : _images) order.push_back(page_id);
   std::ranges::sort(order);
-  PageBuffer page;
-  for (const PageId page_id : order) {
-    const Image& image = _images[page_id];
-    std::memcpy(page.bytes.data(), image.bytes.get(), kPageSize);
-    set_lsn(page.bytes.data(), image.lsn);
-    seal_in_place({page_id, 0}, page.bytes.data());
-    must(storage.write(page_id * kPageSize, page.bytes), page_id);
+  if (!order.empty()) {
+    ImageWriter writer(storage);
+    for (const PageId page_id : order) {
+      const Image& image = _images[page_id];
+      writer.add(page_id, std::span<const std::byte, kPageSize>(image.bytes.get(), kPageSize), image.lsn);
+    }
+    writer.finish();
   }
   _images.clear();
   return order.size();

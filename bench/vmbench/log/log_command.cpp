@@ -195,7 +195,7 @@ void add_options(CLI::App& command, LogBenchOptions& options) {
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   add_size(command, "--data", options.data_bytes, "bytes of keys and values", "256MiB");
-  add_size(command, "--log-capacity", options.log_bytes, "of the log; recovery makes its own", "1GiB");
+  add_size(command, "--log-capacity", options.log_bytes, "of the log; recovery makes its own", "4GiB");
   command.add_option("--intervals", options.intervals, "recovery: log between two checkpoints, with commas")
       ->delimiter(',')
       ->transform(CLI::AsSizeValue(false))
