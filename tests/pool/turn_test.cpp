@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What a worker's turn brings. The storage is a device without a clock: it completes a transfer for each question, and as
-// many as are waited for.
+// What a worker's turn brings.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <deque>
-#include <memory>
-#include <utility>
-#include <vector>
+#include <cstdint>
 
 #include "support/options.hpp"
-#include "support/wrapped_storage.hpp"
+#include "support/stepping_storage.hpp"
 #include "vmcache/worker.hpp"
 
 namespace vmcache {
@@ -19,61 +14,15 @@ namespace {
 
 using test::small_pool;
 using test::TempFile;
+using test::Uses;
 
 constexpr unsigned kTasks = 64;
 constexpr PageId kPages = 2000;
 
-//! How the queues were used while reads were measured.
-struct Uses {
-  std::uint64_t waits = 0;  //!< calls that were to wait
-};
-
-class SteppingQueue final : public IoQueue {
- public:
-  SteppingQueue(Storage& inner, unsigned depth, Uses& uses) : _inner(inner), _depth(depth), _uses(uses) {}
-  [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
-  [[nodiscard]] unsigned in_flight() const noexcept override { return static_cast<unsigned>(_under_way.size()); }
-  void submit(std::span<IoRequest* const> requests) override {
-    _under_way.insert(_under_way.end(), requests.begin(), requests.end());
-  }
-  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
-    const bool waits = timeout_ns > 0 && wait_for > 0;
-    _uses.waits += waits ? 1 : 0;
-    const std::size_t most = std::min(completed.size(), _under_way.size());
-    const std::size_t n = std::min<std::size_t>(most, waits ? wait_for : 1);
-    for (std::size_t i = 0; i < n; ++i) {
-      IoRequest& request = *_under_way.front();
-      _under_way.pop_front();
-      request.error = request.op == IoRequest::Op::kRead ? _inner.read(request.offset, {request.data, request.bytes})
-                                                         : _inner.write(request.offset, {request.data, request.bytes});
-      completed[i] = &request;
-    }
-    return n;
-  }
-
- private:
-  Storage& _inner;
-  const unsigned _depth;
-  Uses& _uses;
-  std::deque<IoRequest*> _under_way;
-};
-
-class SteppingStorage final : public test::WrappedStorage {
- public:
-  SteppingStorage(std::unique_ptr<Storage> inner, Uses& uses) : WrappedStorage(std::move(inner)), _uses(uses) {}
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool) override {
-    return std::make_unique<SteppingQueue>(inner(), depth, _uses);
-  }
-  [[nodiscard]] std::string description() const override { return "stepping " + inner().description(); }
-
- private:
-  Uses& _uses;
-};
-
 PoolOptions stepping_pool(const TempFile& file, Uses& uses) {
   PoolOptions options = small_pool(file, 512);
   options.io_depth = kTasks;
-  test::wrap_storage<SteppingStorage>(options, uses);
+  test::wrap_storage<test::SteppingStorage>(options, uses);
   return options;
 }
 

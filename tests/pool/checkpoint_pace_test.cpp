@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// What a checkpoint that is slowed down leaves to others.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "pool/write_back.hpp"
+#include "support/options.hpp"
+#include "support/stepping_storage.hpp"
+#include "vmcache/buffer_pool.hpp"
+
+namespace vmcache {
+namespace {
+
+using test::small_pool;
+using test::TempFile;
+using test::Uses;
+
+constexpr PageId kPages = 2000;
+
+class CheckpointPace : public testing::TestWithParam<std::uint64_t> {
+ protected:
+  CheckpointPace() : _pool(options()) {
+    // Every GetParam()-th page is dirty.
+    for (PageId i = 1; i <= kPages; ++i) _pool.allocate();
+    _pool.checkpoint();
+    for (PageId id = GetParam(); id <= kPages; id += GetParam())
+      *_pool.fix_exclusive(id).as<std::uint64_t>() = id;
+    _dirty = kPages / GetParam();
+  }
+  //! Makes a checkpoint whose pace says `paced`; what it was told, and how many transfers were under way each time.
+  std::uint64_t checkpoint(bool paced) {
+    std::uint64_t most_in_flight = 0, done = 0, calls = 0;
+    detail::checkpoint(_pool.core(), [&](const detail::CheckpointProgress& progress) {
+      if (++calls > 1) most_in_flight = std::max(most_in_flight, _uses.in_flight);
+      EXPECT_GT(progress.done, done);
+      EXPECT_EQ(progress.all, _dirty);
+      done = progress.done;
+      return paced;
+    });
+    EXPECT_EQ(done, _dirty);
+    EXPECT_GT(calls, 3U);
+    return most_in_flight;
+  }
+
+ private:
+  PoolOptions options() {
+    PoolOptions options = small_pool(_file, 2 * kPages);
+    _uses.by_itself = false;
+    test::wrap_storage<test::SteppingStorage>(options, _uses);
+    return options;
+  }
+
+  const TempFile _file;
+  Uses _uses;
+  BufferPool _pool;
+  std::uint64_t _dirty = 0;
+};
+
+TEST_P(CheckpointPace, ThatSleepsSleepsWithNothingUnderWay) {
+  EXPECT_EQ(checkpoint(true), 0U);
+}
+
+TEST_P(CheckpointPace, ThatHurriesKeepsTheDeviceBusy) {
+  EXPECT_GT(checkpoint(false), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Distance, CheckpointPace, testing::Values(1, 7));
+
+}  // namespace
+}  // namespace vmcache
