@@ -22,7 +22,8 @@ std::string key_of(std::uint64_t number) {
   return text;
 }
 
-vmcache::Task<> look_up(vmcache::Worker& worker, const vmcache::BTree& tree, unsigned seed, std::uint64_t& found) {
+vmcache::Task<> look_up(vmcache::Worker& worker, const vmcache::BTree& tree, unsigned seed,
+                        std::uint64_t& found) {
   std::minstd_rand random{seed + 1};
   for (unsigned i = 0; i < kLookups; ++i) {
     const std::string key = key_of(random() % kEntries);

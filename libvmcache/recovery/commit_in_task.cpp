@@ -41,7 +41,8 @@ class Database::Impl::Entry {
   Entry(Impl& database, std::uint64_t bytes) : _database(database), _bytes(bytes) {
     database.check_room(bytes);
     if (!database._checkpointer)
-      throw Error(Errc::kInvalidOption, "a commit in a Worker's task needs DatabaseOptions::checkpoint_thread");
+      throw Error(Errc::kInvalidOption,
+                  "a commit in a Worker's task needs DatabaseOptions::checkpoint_thread");
   }
 
   [[nodiscard]] Need step(BufferPool& /*pool*/) {
@@ -67,7 +68,8 @@ class Database::Impl::Entry {
       _hurry.emplace(_database._pace);
     } else if (failed != _failed_before) {
       throw Error(Status{Errc::kIo, ENOSPC, kNoPage},
-                  "no room in " + _database.log.description() + ": its checkpoint has failed, which the log callback was told of");
+                  "no room in " + _database.log.description() +
+                      ": its checkpoint has failed, which the log callback was told of");
     }
     _database._checkpointer->request();
     return false;

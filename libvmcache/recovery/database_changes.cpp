@@ -39,9 +39,11 @@ thread_local Logged logged;
 
 void Database::Impl::check_room(std::uint64_t bytes) const {
   if (bytes <= _room.most_held()) return;
-  throw Error(Errc::kTooLarge,
-              fmt::format("a transaction that may need {} bytes of log; with a log of {} bytes at most {} are allowed",
-                          bytes, log.capacity_bytes(), _room.most_held()));
+  throw Error(
+      Errc::kTooLarge,
+      fmt::format(
+          "a transaction that may need {} bytes of log; with a log of {} bytes at most {} are allowed", bytes,
+          log.capacity_bytes(), _room.most_held()));
 }
 
 LogRoom::Held Database::Impl::take_room(std::uint64_t bytes) {
@@ -165,7 +167,8 @@ void Database::Impl::append_pages(std::span<const PageChange> pages, unsigned ro
   const Lsn end = log.append(number_of(RecordType::kPages), {parts.data(), used});
   for (const PageChange& change : pages) {
     // Extents with a value are not latched; theirs they have (value_written()).
-    if (change.has_image() || change.kind == PageChange::Kind::kFreed) set_lsn(pool->address(change.page_id), end);
+    if (change.has_image() || change.kind == PageChange::Kind::kFreed)
+      set_lsn(pool->address(change.page_id), end);
   }
 }
 

@@ -81,9 +81,7 @@ class Gate {
  private:
   static constexpr std::size_t kCounters = 64;
 
-  [[nodiscard]] Counter& counter_of_thread() noexcept {
-    return _counters[place_of_thread() % kCounters];
-  }
+  [[nodiscard]] Counter& counter_of_thread() noexcept { return _counters[place_of_thread() % kCounters]; }
   void leave(Counter& counter) noexcept {
     counter.inside.fetch_sub(1, std::memory_order_seq_cst);
     if (!_closed.load(std::memory_order_seq_cst)) return;

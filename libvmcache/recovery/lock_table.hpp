@@ -30,7 +30,9 @@ class LockTable {
 
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
   //! Throws std::bad_alloc, and then has not locked it.
-  [[nodiscard]] Result try_lock(std::uint64_t hash, const void* owner) { return bucket_of(hash).lock(hash, owner); }
+  [[nodiscard]] Result try_lock(std::uint64_t hash, const void* owner) {
+    return bucket_of(hash).lock(hash, owner);
+  }
   //! The same, but a conflict is tried again for about as long as another's commit takes, since to start a transaction over
   //! costs more; it is no wait that could end in a deadlock.
   [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {

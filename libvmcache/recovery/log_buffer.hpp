@@ -70,7 +70,8 @@ class LogBuffer {
     constexpr std::size_t kLine = 64;
     constexpr std::size_t kMost = 512;
     const Lsn at = _end.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; i < std::min(size, kMost); i += kLine) prefetch_for_write(_memory.get() + place_of(at + i));
+    for (std::size_t i = 0; i < std::min(size, kMost); i += kLine)
+      prefetch_for_write(_memory.get() + place_of(at + i));
   }
   //! Everything before this position is filled, and seen by the caller.
   [[nodiscard]] Lsn filled() const noexcept {
@@ -86,7 +87,10 @@ class LogBuffer {
   class Piece {
    public:
     Piece(Piece&& other) noexcept
-        : _buffer(other._buffer), _place(std::exchange(other._place, nullptr)), _begin(other._begin), _at(other._at) {}
+        : _buffer(other._buffer),
+          _place(std::exchange(other._place, nullptr)),
+          _begin(other._begin),
+          _at(other._at) {}
     Piece& operator=(Piece&&) = delete;
     ~Piece() {
       if (_place != nullptr) _place->store(kIdle, std::memory_order_release);
@@ -147,7 +151,9 @@ class LogBuffer {
     for (std::size_t n = place_of_thread();; ++n) {
       Place& place = _places[n % kPlaces].place;
       Lsn idle = kIdle;
-      if (place.compare_exchange_strong(idle, _end.load(std::memory_order_relaxed), std::memory_order_seq_cst)) return place;
+      if (place.compare_exchange_strong(idle, _end.load(std::memory_order_relaxed),
+                                        std::memory_order_seq_cst))
+        return place;
     }
   }
   void copy_in(Lsn at, const void* bytes, std::size_t size) noexcept {

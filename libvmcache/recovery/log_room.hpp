@@ -34,8 +34,7 @@ class LogRoom {
   class Held {
    public:
     Held() noexcept = default;
-    Held(Held&& other) noexcept
-        : _counter(std::exchange(other._counter, nullptr)), _bytes(other._bytes) {}
+    Held(Held&& other) noexcept : _counter(std::exchange(other._counter, nullptr)), _bytes(other._bytes) {}
     Held& operator=(Held&&) = delete;
     ~Held() {
       // Pairs with the acquire of those who take it next: what was appended is seen as used.
@@ -45,7 +44,8 @@ class LogRoom {
 
    private:
     friend class LogRoom;
-    Held(std::atomic<std::uint64_t>& counter, std::uint64_t bytes) noexcept : _counter(&counter), _bytes(bytes) {}
+    Held(std::atomic<std::uint64_t>& counter, std::uint64_t bytes) noexcept
+        : _counter(&counter), _bytes(bytes) {}
 
     std::atomic<std::uint64_t>* _counter = nullptr;
     std::uint64_t _bytes = 0;
@@ -56,11 +56,13 @@ class LogRoom {
     std::atomic<std::uint64_t>& quick = _places[place_of_thread() % kPlaces].quick;
     const std::uint64_t part = quick_share() / kPlaces;
     if (bytes <= part) {
-      if (quick.fetch_add(bytes, std::memory_order_acq_rel) + bytes <= part && leaves_quick_share(_taken.load(std::memory_order_acquire)))
+      if (quick.fetch_add(bytes, std::memory_order_acq_rel) + bytes <= part &&
+          leaves_quick_share(_taken.load(std::memory_order_acquire)))
         return {quick, bytes};
       quick.fetch_sub(bytes, std::memory_order_release);
     }
-    if (leaves_quick_share(_taken.fetch_add(bytes, std::memory_order_acq_rel) + bytes)) return {_taken, bytes};
+    if (leaves_quick_share(_taken.fetch_add(bytes, std::memory_order_acq_rel) + bytes))
+      return {_taken, bytes};
     _taken.fetch_sub(bytes, std::memory_order_release);
     return {};
   }

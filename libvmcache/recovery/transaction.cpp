@@ -9,7 +9,8 @@
 
 namespace vmcache {
 
-Transaction::Transaction(Database& database) : _state(::new (static_cast<void*>(_memory)) State(database.impl())) {
+Transaction::Transaction(Database& database)
+    : _state(::new (static_cast<void*>(_memory)) State(database.impl())) {
   static_assert(sizeof(State) <= sizeof _memory && alignof(State) <= alignof(std::max_align_t));
 }
 

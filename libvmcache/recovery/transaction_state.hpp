@@ -34,7 +34,8 @@ class Transaction::State {
     locked.reserve_more(1);  // what is locked will be unlocked
     LockTable::Result result = database.locks.try_lock(hash, this);
     // In a task it may be another one of the thread that has it, which would be waited for in vain.
-    if (result == LockTable::Result::kConflict && !database.in_task()) result = database.locks.lock(hash, this);
+    if (result == LockTable::Result::kConflict && !database.in_task())
+      result = database.locks.lock(hash, this);
     if (result == LockTable::Result::kTaken) locked.push_back(hash);
     if (result == LockTable::Result::kConflict) {
       throw Error(Errc::kConflict, fmt::format("tree {}: another transaction has locked the key", tree));
@@ -67,7 +68,8 @@ class Transaction::State {
     }
   }
   //! Whether the transaction has changed the key, and then what get() says of it.
-  [[nodiscard]] bool has_own(unsigned tree, std::uint64_t hash, Bytes key, std::optional<std::string>& value) const {
+  [[nodiscard]] bool has_own(unsigned tree, std::uint64_t hash, Bytes key,
+                             std::optional<std::string>& value) const {
     const std::optional<WriteSet::Change> own = changes.find(hash, tree, key);
     if (own && !own->erased) value.emplace(own->value.view());
     return own.has_value();

@@ -100,8 +100,7 @@ class WriteAheadLog::Reader {
   Lsn _piece_end = 0;
 };
 
-WriteAheadLog::WriteAheadLog(const LogOptions& options)
-    : _storage(open_log_storage(options)) {
+WriteAheadLog::WriteAheadLog(const LogOptions& options) : _storage(open_log_storage(options)) {
   Master master;
   if (read_masters(master)) {
     _capacity = master.capacity;

@@ -60,7 +60,8 @@ class WriteSet {
 
   SmallBuffer<std::byte, kFrontBytes> _body;
   SmallBuffer<Entry, kFrontChanges> _entries;
-  std::unique_ptr<std::unordered_map<std::uint64_t, std::uint32_t>> _by_hash;  // to the first entry of the hash
+  std::unique_ptr<std::unordered_map<std::uint64_t, std::uint32_t>>
+      _by_hash;  // to the first entry of the hash
 };
 
 }  // namespace vmcache

@@ -75,7 +75,9 @@ struct Case {
   unsigned threads;  // of each kind
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.name;
+}
 
 class BTreeConcurrency : public testing::TestWithParam<Case> {
  protected:
@@ -85,7 +87,8 @@ class BTreeConcurrency : public testing::TestWithParam<Case> {
 
   //! Keys that are a multiple of four are always there, with changing values; the others come and go.
   void fill() {
-    for (std::uint64_t n = 0; n < GetParam().keys; n += 4) _fixture.tree->insert(number_key(n), value_of(n, 0));
+    for (std::uint64_t n = 0; n < GetParam().keys; n += 4)
+      _fixture.tree->insert(number_key(n), value_of(n, 0));
   }
   void write(unsigned seed) {
     std::mt19937_64 random{seed};
@@ -231,7 +234,8 @@ TEST_P(BTreeLargeValues, AreReadWholeWhileTheyAreReplaced) {
     std::mt19937_64 random{i};
     while (!_threads.stopped()) {
       const std::uint64_t n = random() % kKeys;
-      EXPECT_FALSE(_fixture.tree->upsert(number_key(n), large(n + random() % 2, static_cast<char>('a' + random() % 26))));
+      EXPECT_FALSE(_fixture.tree->upsert(number_key(n),
+                                         large(n + random() % 2, static_cast<char>('a' + random() % 26))));
       _operations.fetch_add(1, std::memory_order_relaxed);
     }
   });
@@ -264,7 +268,8 @@ INSTANTIATE_TEST_SUITE_P(Pools, BTreeConcurrency,
                          [](const testing::TestParamInfo<Case>& c) { return std::string{c.param.name}; });
 
 INSTANTIATE_TEST_SUITE_P(Pools, BTreeLargeValues,
-                         testing::Values(Case{"all_in_memory", 2048, 0, 0}, Case{"larger_than_pool", 48, 0, 0}),
+                         testing::Values(Case{"all_in_memory", 2048, 0, 0},
+                                         Case{"larger_than_pool", 48, 0, 0}),
                          [](const testing::TestParamInfo<Case>& c) { return std::string{c.param.name}; });
 
 }  // namespace

@@ -39,7 +39,8 @@ class BTreeErrors : public testing::Test {
   //! One change, in the tree and, if it succeeds, in the map. False if it failed.
   bool change(std::mt19937_64& random) {
     const std::string key = number_key(random() % (kEntries + 200));
-    const std::string value(random() % 12 == 0 ? 5000 + random() % 9000 : random() % 900, static_cast<char>(random()));
+    const std::string value(random() % 12 == 0 ? 5000 + random() % 9000 : random() % 900,
+                            static_cast<char>(random()));
     const unsigned kind = static_cast<unsigned>(random() % 4);
     try {
       if (kind == 0) {
@@ -141,8 +142,8 @@ TEST_F(BTreeErrors, AFullDatabaseRefusesAndStaysWhole) {
     const std::string value(random() % 8 == 0 ? 3000 + random() % 30000 : random() % 900, 'v');
     try {
       if (random() % 4 == 0 && !_model.empty()) {
-        const std::string erased = _model.lower_bound(key) == _model.end() ? _model.begin()->first
-                                                                           : _model.lower_bound(key)->first;
+        const std::string erased =
+            _model.lower_bound(key) == _model.end() ? _model.begin()->first : _model.lower_bound(key)->first;
         EXPECT_TRUE(_tree->erase(erased));
         _model.erase(erased);
       } else {
@@ -164,12 +165,14 @@ TEST_F(BTreeErrors, AFullDatabaseRefusesAndStaysWhole) {
   EXPECT_EQ(_tree->verify().pages(), 1u);
 }
 
-Task<> change_awaiting(Worker& worker, BTree& tree, std::uint64_t seed, std::uint64_t& failed, std::uint64_t& done) {
+Task<> change_awaiting(Worker& worker, BTree& tree, std::uint64_t seed, std::uint64_t& failed,
+                       std::uint64_t& done) {
   std::mt19937_64 random{seed};
   for (int i = 0; i < 30; ++i) {
     const std::string key = number_key(random() % 3000);
     try {
-      random() % 2 == 0 ? co_await tree.upsert(worker, key, std::string(200, 'w')) : co_await tree.erase(worker, key);
+      random() % 2 == 0 ? co_await tree.upsert(worker, key, std::string(200, 'w'))
+                        : co_await tree.erase(worker, key);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Errc::kIo);
       ++failed;

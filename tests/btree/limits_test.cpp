@@ -109,8 +109,8 @@ std::string pattern(std::size_t size, unsigned seed) {
 TEST(BTreeLimits, KeepsLargeValues) {
   const TreeFixture f{12000};
   const std::size_t mib = 1 << 20;
-  const std::size_t sizes[] = {1025,    4096,        4097,         5 * 4096, mib - 1,
-                               mib,     mib + 1,     3 * mib + 77, 16 * mib, 17 * mib + 4095};
+  const std::size_t sizes[] = {1025, 4096,    4097,         5 * 4096, mib - 1,
+                               mib,  mib + 1, 3 * mib + 77, 16 * mib, 17 * mib + 4095};
   for (const std::size_t size : sizes) {
     const std::string key = std::to_string(size);
     EXPECT_TRUE(f.tree->insert(key, pattern(size, 1)));

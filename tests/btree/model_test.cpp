@@ -26,7 +26,9 @@ struct Mix {
   unsigned operations;
 };
 
-void PrintTo(const Mix& mix, std::ostream* out) { *out << mix.name; }
+void PrintTo(const Mix& mix, std::ostream* out) {
+  *out << mix.name;
+}
 
 class ModelTest : public testing::TestWithParam<Mix> {
  protected:
@@ -118,7 +120,8 @@ class ModelTest : public testing::TestWithParam<Mix> {
       });
       EXPECT_TRUE(left == 0 || expected == _model.end());
     } else {
-      auto expected = std::make_reverse_iterator(inclusive ? _model.upper_bound(key) : _model.lower_bound(key));
+      auto expected =
+          std::make_reverse_iterator(inclusive ? _model.upper_bound(key) : _model.lower_bound(key));
       _fixture->tree->scan_descending(bound, [&](Bytes k, Bytes v) {
         EXPECT_NE(expected, _model.rend());
         EXPECT_EQ(k.view(), expected->first);
@@ -179,15 +182,15 @@ TEST_P(ModelTest, TheTreeAgreesWithAMap) {
   EXPECT_EQ(shape.pages(), 1u) << "an empty tree is its root";
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Mixes, ModelTest,
-    testing::Values(Mix{"small", 12, 40, 256, 0, 0, 4096, 250000},
-                    Mix{"few_letters", 14, 10, 2, 0, 0, 4096, 150000},
-                    Mix{"longest", BTree::kMaxKey, BTree::kMaxInlineValue, 3, 0, 0, 4096, 12000},
-                    Mix{"long_prefix", 20, 30, 4, BTree::kMaxKey - 20, 0, 4096, 60000},
-                    Mix{"larger_than_pool", 30, 200, 256, 3, 0, 32, 20000},
-                    Mix{"large_values", 16, 900, 8, 0, 60, 1024, 6000}),
-    [](const testing::TestParamInfo<Mix>& mix) { return std::string{mix.param.name}; });
+INSTANTIATE_TEST_SUITE_P(Mixes, ModelTest,
+                         testing::Values(Mix{"small", 12, 40, 256, 0, 0, 4096, 250000},
+                                         Mix{"few_letters", 14, 10, 2, 0, 0, 4096, 150000},
+                                         Mix{"longest", BTree::kMaxKey, BTree::kMaxInlineValue, 3, 0, 0, 4096,
+                                             12000},
+                                         Mix{"long_prefix", 20, 30, 4, BTree::kMaxKey - 20, 0, 4096, 60000},
+                                         Mix{"larger_than_pool", 30, 200, 256, 3, 0, 32, 20000},
+                                         Mix{"large_values", 16, 900, 8, 0, 60, 1024, 6000}),
+                         [](const testing::TestParamInfo<Mix>& mix) { return std::string{mix.param.name}; });
 
 }  // namespace
 }  // namespace vmcache

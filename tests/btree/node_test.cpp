@@ -57,8 +57,10 @@ TEST(Node, BreaksTiesOfHeadsByTheRestOfTheKey) {
   Node node = page.node();
   node.init(0, {});
   std::vector<std::string> keys;
-  for (int i = 0; i < 120; ++i) keys.push_back("same" + std::string(static_cast<std::size_t>(i % 5), 'x') + std::to_string(i));
-  keys.insert(keys.end(), {"", std::string(1, '\0'), std::string(2, '\0'), std::string(5, '\0'), "sam", "same"});
+  for (int i = 0; i < 120; ++i)
+    keys.push_back("same" + std::string(static_cast<std::size_t>(i % 5), 'x') + std::to_string(i));
+  keys.insert(keys.end(),
+              {"", std::string(1, '\0'), std::string(2, '\0'), std::string(5, '\0'), "sam", "same"});
   std::vector<std::string> shuffled = keys;
   std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937{7});
   for (const std::string& key : shuffled) put(node, key, key + "!");
@@ -159,7 +161,8 @@ TEST(Node, SplitsAndMergesWithoutLosingAnything) {
   Node node = page.node();
   node.init(0, {Bytes{"key"}, Bytes{"kez"}});
   unsigned count = 0;
-  for (; node.leaf_has_room(9, 20); ++count) put(node, "key" + std::to_string(100000 + count * 2), std::string(20, 'v'));
+  for (; node.leaf_has_room(9, 20); ++count)
+    put(node, "key" + std::to_string(100000 + count * 2), std::string(20, 'v'));
   SplitPoint point;
   choose_leaf_split(node, "key100003", point);
   split_leaf(node, right_page.node(), point);

@@ -16,7 +16,9 @@ using test::TreeFixture;
 
 constexpr std::uint64_t kKeys = 4000;
 
-std::string value_of(std::uint64_t number) { return std::string(100, static_cast<char>('a' + number % 26)); }
+std::string value_of(std::uint64_t number) {
+  return std::string(100, static_cast<char>('a' + number % 26));
+}
 
 class ResumedLookup : public testing::Test {
  protected:

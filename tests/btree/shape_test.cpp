@@ -35,7 +35,8 @@ TEST_P(EveryOrder, TheTreeGrowsAndShrinksBackToOnePage) {
   BTreeShape shape = f.verify();
   EXPECT_EQ(shape.entries, kCount);
   EXPECT_GE(shape.levels, 3u);
-  const double fill = static_cast<double>(shape.payload_bytes) / static_cast<double>(shape.leaf_pages * kPageSize);
+  const double fill =
+      static_cast<double>(shape.payload_bytes) / static_cast<double>(shape.leaf_pages * kPageSize);
   EXPECT_GT(fill, in == Order::kRandom ? 0.6 : 0.85);
   std::uint64_t erased = 0;
   for (const std::uint64_t n : numbers(kCount, out)) {
@@ -73,7 +74,8 @@ TEST(BTreeShape, HoldsTheSameAfterAReopen) {
     BufferPool pool{test::small_pool(file, 64)};
     BTree tree{pool, BTree::create(pool)};
     pool.set_root(0, tree.root());
-    for (const std::uint64_t n : numbers(kCount, Order::kRandom)) tree.insert(number_key(n), std::to_string(n));
+    for (const std::uint64_t n : numbers(kCount, Order::kRandom))
+      tree.insert(number_key(n), std::to_string(n));
     tree.insert("large", std::string(100000, 'l'));
     pool.close();
   }

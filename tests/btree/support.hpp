@@ -29,7 +29,8 @@ inline std::uint32_t test_seed() {
 //! Eight bytes that are ordered like the number.
 inline std::string number_key(std::uint64_t number) {
   std::string key(8, '\0');
-  for (int i = 7; i >= 0; --i, number >>= 8) key[static_cast<std::size_t>(i)] = static_cast<char>(number & 0xff);
+  for (int i = 7; i >= 0; --i, number >>= 8)
+    key[static_cast<std::size_t>(i)] = static_cast<char>(number & 0xff);
   return key;
 }
 inline std::uint64_t key_number(Bytes key) {

@@ -21,7 +21,9 @@ using test::TreeFixture;
 constexpr std::uint64_t kTasks = 300;
 constexpr std::uint64_t kEach = 20;
 
-std::string value_of(std::uint64_t n) { return std::string(100 + n % 50, static_cast<char>('a' + n % 26)); }
+std::string value_of(std::uint64_t n) {
+  return std::string(100 + n % 50, static_cast<char>('a' + n % 26));
+}
 
 Task<> live(Worker& worker, BTree& tree, std::uint64_t task, std::uint64_t& done) {
   for (std::uint64_t i = 0; i < kEach; ++i) {
@@ -36,12 +38,11 @@ Task<> live(Worker& worker, BTree& tree, std::uint64_t task, std::uint64_t& done
     EXPECT_EQ(co_await tree.lookup(worker, number_key(n), buffer), value_of(n).size());
     EXPECT_EQ(std::to_integer<char>(buffer[15]), value_of(n)[0]);
     bool called = false;
-    const bool found = co_await tree.lookup(worker, number_key(n), [&](Bytes value) {
-      called = value.view() == value_of(n);
-    });
+    const bool found = co_await tree.lookup(worker, number_key(n),
+                                            [&](Bytes value) { called = value.view() == value_of(n); });
     EXPECT_TRUE(found && called);
-    const bool updated =
-        co_await tree.update(worker, number_key(n), [](std::span<std::byte> value) { value[0] = std::byte{'!'}; });
+    const bool updated = co_await tree.update(worker, number_key(n),
+                                              [](std::span<std::byte> value) { value[0] = std::byte{'!'}; });
     EXPECT_TRUE(updated);
     EXPECT_FALSE(co_await tree.upsert(worker, number_key(n), value_of(n + 1)));
     EXPECT_TRUE(co_await tree.replace(worker, number_key(n), value_of(n + 2)));
@@ -106,7 +107,8 @@ TEST(BTreeAwaitables, WorkersAndBlockingThreadsShareATree) {
   for (std::uint64_t t = 0; t < 2; ++t) {
     threads.emplace_back([&, t] {
       Worker worker{*f.pool};
-      for (std::uint64_t task = t; task < kTasks; task += 4) worker.spawn(live(worker, *f.tree, task, done[t]));
+      for (std::uint64_t task = t; task < kTasks; task += 4)
+        worker.spawn(live(worker, *f.tree, task, done[t]));
       worker.run();
     });
     threads.emplace_back([&, t] {
@@ -122,7 +124,8 @@ TEST(BTreeAwaitables, WorkersAndBlockingThreadsShareATree) {
   f.verify();
 }
 
-Task<> scan_and_count(Worker& worker, const BTree& tree, std::vector<std::uint64_t>& seen, std::uint64_t& count) {
+Task<> scan_and_count(Worker& worker, const BTree& tree, std::vector<std::uint64_t>& seen,
+                      std::uint64_t& count) {
   EXPECT_EQ(co_await tree.scan(worker, Bound::at(number_key(10)),
                                [&](Bytes key, Bytes) {
                                  seen.push_back(key_number(key));

@@ -64,7 +64,8 @@ class Client {
   }
 
   std::size_t value_bytes() {
-    if (_random() % 16 == 0) return 1000 + _random() % 11000;  // around the limit of a leaf's, and in extents of 1 to 4 pages
+    if (_random() % 16 == 0)
+      return 1000 + _random() % 11000;  // around the limit of a leaf's, and in extents of 1 to 4 pages
     return _random() % 4 == 0 ? _random() % 900 : _random() % 60;
   }
 
@@ -139,8 +140,8 @@ class Client {
 };
 
 //! A thread whose clients are tasks.
-void run_tasks(Database& database, Recorder& recorder, const Workload& workload, unsigned number, History& history,
-               std::mutex& mutex) {
+void run_tasks(Database& database, Recorder& recorder, const Workload& workload, unsigned number,
+               History& history, std::mutex& mutex) {
   constexpr unsigned kTasks = 6;
   std::vector<std::unique_ptr<Client>> clients;
   Worker worker(database.pool());

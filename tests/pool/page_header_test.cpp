@@ -181,7 +181,8 @@ TEST(WriteAhead, ACheckpointWaitsForTheLogOfEveryPage) {
   EXPECT_EQ(pool.stats().written_pages, before) << "a page was written before its log";
   for (const PageId page_id : ids) {
     ExclusiveGuard guard;
-    EXPECT_EQ(pool.try_fix(page_id, guard), TryFix::kFixed) << "latched while it waits for the log: " << page_id;
+    EXPECT_EQ(pool.try_fix(page_id, guard), TryFix::kFixed)
+        << "latched while it waits for the log: " << page_id;
     if (guard) guard.release_unmodified();
   }
   log.durable = 150;
@@ -195,8 +196,9 @@ TEST(WriteAhead, ACheckpointWaitsForTheLogOfEveryPage) {
 
 TEST(WriteAhead, EvictionAndShrinkingWaitForTheLog) {
   using NeedsFrames = void (*)(BufferPool&);
-  for (const NeedsFrames needs_frames : {NeedsFrames{[](BufferPool& pool) { (void)make_pages(pool, 40, 100); }},
-                                         NeedsFrames{[](BufferPool& pool) { pool.resize(16 * kPageSize); }}}) {
+  for (const NeedsFrames needs_frames :
+       {NeedsFrames{[](BufferPool& pool) { (void)make_pages(pool, 40, 100); }},
+        NeedsFrames{[](BufferPool& pool) { pool.resize(16 * kPageSize); }}}) {
     const TempFile file;
     FakeLog log;
     PoolOptions options = with_headers(file);

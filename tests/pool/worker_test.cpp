@@ -92,7 +92,8 @@ TEST(Worker, ABlockingCallInATaskWaitsForNoOtherTasksLoad) {
   unsigned ended = 0;
   worker.spawn(write_numbers(worker, 200));
   worker.run();
-  for (std::uint64_t task = 0; task < 20; ++task) worker.spawn(mix_awaitable_and_blocking_fixes(worker, task, ended));
+  for (std::uint64_t task = 0; task < 20; ++task)
+    worker.spawn(mix_awaitable_and_blocking_fixes(worker, task, ended));
   worker.run();
   EXPECT_EQ(ended, 20u);
 }

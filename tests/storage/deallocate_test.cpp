@@ -35,7 +35,8 @@ struct Told {
 //! A file that forgets what it was told is of no use: it overwrites it.
 class ForgetfulStorage final : public test::WrappedStorage {
  public:
-  ForgetfulStorage(std::unique_ptr<Storage> inner, Told& told) : WrappedStorage(std::move(inner)), _told(told) {}
+  ForgetfulStorage(std::unique_ptr<Storage> inner, Told& told)
+      : WrappedStorage(std::move(inner)), _told(told) {}
   [[nodiscard]] int deallocate(std::span<const ByteRange> ranges) override {
     if (ranges.empty()) return 0;
     const AlignedBuffer garbage(kPageSize);

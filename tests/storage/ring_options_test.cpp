@@ -60,7 +60,8 @@ TEST(RingOptions, EachWorksAloneOrIsRefusedByName) {
       EXPECT_EQ(error.code(), Errc::kUnsupported);
       EXPECT_NE(std::string(error.what()).find(option.said), std::string::npos) << error.what();
       const std::string name = option.name;
-      EXPECT_TRUE(name == "polled" || name == "registered_frames") << name << ": needs no device and no module";
+      EXPECT_TRUE(name == "polled" || name == "registered_frames")
+          << name << ": needs no device and no module";
     }
   }
 }

@@ -77,7 +77,8 @@ class FaultyQueue final : public IoQueue {
 
 class FaultyStorage final : public WrappedStorage {
  public:
-  FaultyStorage(std::unique_ptr<Storage> inner, FaultPlan& plan) : WrappedStorage(std::move(inner)), _plan(plan) {}
+  FaultyStorage(std::unique_ptr<Storage> inner, FaultPlan& plan)
+      : WrappedStorage(std::move(inner)), _plan(plan) {}
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
     return std::make_unique<FaultyQueue>(inner().make_queue(depth, one_thread), _plan);
   }

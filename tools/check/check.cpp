@@ -49,7 +49,8 @@ class Checker {
     }
     if (header && header->clean != 0 && log->changes > 0) {
       note(Region::kHeader,
-           "page 0 says that the database was closed, but its log goes on: an open or close failed half-way, a write of "
+           "page 0 says that the database was closed, but its log goes on: an open or close failed half-way, "
+           "a write of "
            "page 0 was lost, or they do not belong together");
     }
     if (at_rest) return check_at_rest(header, *log);

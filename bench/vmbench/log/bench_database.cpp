@@ -72,7 +72,8 @@ vmcache::Lsn update_no_wait(vmcache::Database& database, Key key, std::uint64_t 
   }
 }
 
-vmcache::Task<vmcache::Lsn> update(vmcache::Worker& worker, vmcache::Database& database, Key key, std::uint64_t version) {
+vmcache::Task<vmcache::Lsn> update(vmcache::Worker& worker, vmcache::Database& database, Key key,
+                                   std::uint64_t version) {
   for (;;) {
     try {
       vmcache::Transaction transaction(database);

@@ -26,7 +26,8 @@ void remove_files(const LogBenchOptions& options);
 vmcache::Lsn update_no_wait(vmcache::Database& database, Key key, std::uint64_t version);
 
 //! The same in a task, until it is durable.
-vmcache::Task<vmcache::Lsn> update(vmcache::Worker& worker, vmcache::Database& database, Key key, std::uint64_t version);
+vmcache::Task<vmcache::Lsn> update(vmcache::Worker& worker, vmcache::Database& database, Key key,
+                                   std::uint64_t version);
 
 //! For a client that goes on working while its commits become durable, and answers for them in groups: at the end of a
 //! group it waits for the group before, so at most two groups are not acknowledged. One thread's.

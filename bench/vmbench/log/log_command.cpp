@@ -185,7 +185,9 @@ void add_options(CLI::App& command, LogBenchOptions& options) {
   command.add_option("--waiters", options.waiters, "ycsb: threads that wait for each of their commits")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command.add_option("--tasks", options.tasks, "ycsb: a thread's tasks, each of which awaits its commits; checksums: lookups in flight")
+  command
+      .add_option("--tasks", options.tasks,
+                  "ycsb: a thread's tasks, each of which awaits its commits; checksums: lookups in flight")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command.add_option("--seconds", options.seconds, "a slice")
