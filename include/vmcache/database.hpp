@@ -28,7 +28,7 @@ struct DatabaseOptions {
   //! How much of the time a checkpoint may work, or the device for it, at writing pages back, in percent: 1 .. 100. It sleeps in between, so
   //! that transactions go on nearly as before; less or not at all where the log would be full before it is done, and not at
   //! open and close.
-  unsigned checkpoint_percent = 25;
+  unsigned checkpoint_percent = 10;
 };
 
 //! What opening had to do.
