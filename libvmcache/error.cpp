@@ -43,6 +43,8 @@ std::string_view to_string(Errc code) noexcept {
       return "checksum mismatch";
     case Errc::kWrongPage:
       return "wrong page";
+    case Errc::kLostWrite:
+      return "lost write";
     case Errc::kConflict:
       return "conflict";
   }
@@ -56,7 +58,8 @@ std::string Status::to_string() const {
     text += fmt::format(", {} (errno {})", std::generic_category().message(os_error), os_error);
   if (device_status != 0)
     text += fmt::format(", NVMe: {} (status {:#05x})", nvme::meaning_of(device_status), device_status);
-  if (code == Errc::kChecksum) text += fmt::format(", expected {:#010x}, found {:#010x}", expected, found);
+  if (code == Errc::kChecksum || code == Errc::kLostWrite)
+    text += fmt::format(", expected {:#010x}, found {:#010x}", expected, found);
   if (code == Errc::kWrongPage) text += fmt::format(", the bytes are those of page {}", found);
   return text;
 }

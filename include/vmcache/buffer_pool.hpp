@@ -115,6 +115,12 @@ class BufferPool {
   //! with the first page that failed; pages that failed stay dirty. Waits for I/O.
   void checkpoint();
 
+  //! Makes a checkpoint, and returns a checksum of all pages in use as they must now be in storage. Kept where that storage cannot reach it, and
+  //! compared after the next open, it tells whether any page is another, or an older version of itself. Reads the pages that this
+  //! pool has neither read nor written, so all of them after an open. Needs PoolOptions::lost_write_check, and that nothing is changed
+  //! meanwhile. Throws Error: kInvalidOption, kIo, and what checkpoint() throws.
+  [[nodiscard]] std::uint64_t digest();
+
   //! Gives the pool more or less memory while work goes on: 64 KiB .. capacity. Shrinking evicts and waits
   //! for write-back; if it cannot reach the size within frame_wait, it throws kPoolExhausted and the pool
   //! keeps its old size.

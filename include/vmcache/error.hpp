@@ -28,6 +28,7 @@ enum class Errc : std::uint8_t {
   kBusy,           //!< the operation cannot be done while guards or tasks are alive
   kChecksum,   //!< a page's bytes are not those that were written; Status::expected and found: the checksums
   kWrongPage,  //!< a page's bytes were written for another page id; Status::expected and found: the page ids
+  kLostWrite,  //!< a page is not as it was written last, perhaps an older version of itself; Status::expected and found: checksums
   kConflict,   //!< another transaction holds a lock on the key: roll back and try again
 };
 
@@ -40,7 +41,7 @@ struct Status {
   PageId page_id = kNoPage;  //!< the page concerned, or kNoPage
   //! NVMe status (code type << 8 | code) where the device gave one (passthrough), else 0.
   std::uint16_t device_status = 0;
-  std::uint64_t expected = 0;  //!< what the page should have said (kChecksum, kWrongPage)
+  std::uint64_t expected = 0;  //!< what the page should have said (kChecksum, kWrongPage, kLostWrite)
   std::uint64_t found = 0;     //!< what it said
 
   [[nodiscard]] constexpr bool ok() const noexcept { return code == Errc::kOk; }

@@ -122,6 +122,9 @@ struct PoolOptions {
   //! Extents begin with a PageHeader: sealed with page id and CRC32C when written, checked when loaded (Errc::kChecksum,
   //! kWrongPage). A property of the database: given when it is made, and the same at every open.
   bool page_header = false;
+  //! Remember the checksum of each page as it was written or loaded last, in 4 bytes of memory a page id that is used: a load that finds other
+  //! bytes, an older version of the page too, is Errc::kLostWrite. BufferPool::digest() does the same from one open to the next.
+  bool lost_write_check = false;
   //! With page_header: no page is written before this log is durable up to the page's LSN. Must outlive the pool.
   WriteAhead* write_ahead = nullptr;
   //! Told of the changes of structures in the pool. Must outlive it.

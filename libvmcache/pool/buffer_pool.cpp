@@ -222,6 +222,12 @@ void BufferPool::checkpoint() {
   detail::checkpoint(*_core, detail::without_pause);
 }
 
+std::uint64_t BufferPool::digest() {
+  if (!_core->sums) throw Error(Errc::kInvalidOption, "digest: the pool was opened without lost_write_check");
+  checkpoint();
+  return detail::digest(*_core);
+}
+
 void BufferPool::resize(std::uint64_t pool_bytes) {
   check_pool_bytes(pool_bytes, _core->options.capacity_bytes);
   _core->engines.with_service(

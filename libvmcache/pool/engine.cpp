@@ -264,6 +264,7 @@ void Engine::complete_read(FaultRequest& request) {
   Status status{Errc::kIo, request.error, extent.page_id, request.device_status};
   if (request.error == 0) {
     status = _core.options.page_header ? verify_seal(extent, request.data) : Status{};
+    if (status.ok() && _core.sums) status = _core.sums->check(extent.page_id, {request.data, extent.bytes()});
     if (status.ok()) return publish(request);
   }
 

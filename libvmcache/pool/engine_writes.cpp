@@ -191,6 +191,7 @@ void Engine::complete_write(WriteRequest& request) {
   _counters.write_latency.add(_now_ns - request.started_ns);
   _counters.retries.add(request.retries);
   const bool written = request.error == 0;
+  if (written && _core.sums) _core.sums->set(request.extent.page_id, {request.data, request.bytes});
   if (request.run > 0) {
     settle_copies(request);
   } else {

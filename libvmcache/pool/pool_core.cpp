@@ -117,6 +117,7 @@ PoolCore::PoolCore(const PoolOptions& given)
       engines(*this, options.workers),
       _free_frames(static_cast<std::int64_t>(options.pool_bytes / kPageSize)) {
   _state_memory.advise(MADV_HUGEPAGE);
+  if (options.lost_write_check) sums.emplace(capacity_pages);
   if (options.recovered) {
     allocator.adopt(options.recovered->free);
     const std::uint64_t bytes = header.next_page * kPageSize;

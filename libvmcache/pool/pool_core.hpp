@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "log.hpp"
@@ -15,6 +16,7 @@
 #include "pool/engine_set.hpp"
 #include "pool/header.hpp"
 #include "pool/page_allocator.hpp"
+#include "pool/page_sums.hpp"
 #include "pool/residency.hpp"
 #include "pool/write_claims.hpp"
 #include "vmcache/error.hpp"
@@ -78,6 +80,7 @@ class PoolCore {
   Residency residency;
   PageAllocator allocator;
   WriteClaims writes;
+  std::optional<PageSums> sums;  //!< options.lost_write_check
   std::atomic<std::uint64_t> pool_frames;
   EngineSet engines;
   std::string description;

@@ -28,6 +28,8 @@ void write_back_all(PoolCore& core, CheckpointPace pace);
 void checkpoint(PoolCore& core, CheckpointPace pace);
 //! As fast as it goes.
 inline constexpr auto without_pause = [](const CheckpointProgress&) { return false; };
+//! BufferPool::digest(), for when all is written. Throws Error kIo.
+[[nodiscard]] std::uint64_t digest(PoolCore& core);
 //! Makes durable what was written. Throws Error kIo.
 void flush(PoolCore& core);
 //! Tells the storage of the page ids that were freed before `mark` (PageAllocator::freed_mark()) and are free still.

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+//
+// A device that says it has written a page and has not, or has written it elsewhere: the old bytes have a right checksum.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/database.hpp"
+#include "support/options.hpp"
+#include "support/wrapped_storage.hpp"
+#include "vmcache/buffer_pool.hpp"
+
+namespace vmcache {
+namespace {
+
+using test::code_of;
+using test::TempFile;
+
+constexpr std::uint64_t kFrames = 64;
+
+//! What the device does with writes of one page.
+struct Betrayal {
+  std::atomic<PageId> lost{kNoPage};        //!< writes of that page end well and change nothing
+  std::atomic<PageId> instead_of{kNoPage};  //!< writes of that page go to the one after it
+};
+
+class LyingQueue final : public IoQueue {
+ public:
+  LyingQueue(Storage& inner, unsigned depth, Betrayal& betrayal)
+      : _inner(inner), _depth(depth), _betrayal(betrayal) {}
+  [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
+  [[nodiscard]] unsigned in_flight() const noexcept override { return static_cast<unsigned>(_ended.size()); }
+  void submit(std::span<IoRequest* const> requests) override {
+    for (IoRequest* request : requests) {
+      request->error = 0;
+      for (std::uint32_t at = 0; at < request->bytes && request->error == 0; at += kPageSize)
+        request->error = transfer(*request, request->offset + at, {request->data + at, kPageSize});
+      _ended.push_back(request);
+    }
+  }
+  std::size_t reap(std::span<IoRequest*> completed, unsigned, std::uint64_t) override {
+    std::size_t n = 0;
+    for (; n < completed.size() && !_ended.empty(); ++n) {
+      completed[n] = _ended.back();
+      _ended.pop_back();
+    }
+    return n;
+  }
+
+ private:
+  int transfer(const IoRequest& request, std::uint64_t offset, std::span<std::byte> page) {
+    if (request.op == IoRequest::Op::kRead) return _inner.read(offset, page);
+    const PageId page_id = offset / kPageSize;
+    if (page_id == _betrayal.lost) return 0;
+    return _inner.write(page_id == _betrayal.instead_of ? offset + kPageSize : offset, page);
+  }
+
+  Storage& _inner;
+  const unsigned _depth;
+  Betrayal& _betrayal;
+  std::vector<IoRequest*> _ended;
+};
+
+class LyingStorage final : public test::WrappedStorage {
+ public:
+  LyingStorage(std::unique_ptr<Storage> inner, Betrayal& betrayal)
+      : WrappedStorage(std::move(inner)), _betrayal(betrayal) {}
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool) override {
+    return std::make_unique<LyingQueue>(inner(), depth, _betrayal);
+  }
+
+ private:
+  Betrayal& _betrayal;
+};
+
+PoolOptions checked(const TempFile& file, bool page_header = true) {
+  PoolOptions options = test::small_pool(file, kFrames);
+  options.page_header = page_header;
+  options.lost_write_check = true;
+  return options;
+}
+
+constexpr std::size_t kTextAt = sizeof(PageHeader);
+
+void write_number(const ExclusiveGuard& guard, std::uint64_t number) {
+  std::memcpy(guard.data() + kTextAt, &number, sizeof number);
+}
+std::uint64_t number_in(const SharedGuard& guard) {
+  std::uint64_t number = 0;
+  std::memcpy(&number, guard.data() + kTextAt, sizeof number);
+  return number;
+}
+
+std::vector<PageId> make_pages(BufferPool& pool, unsigned pages) {
+  std::vector<PageId> ids;
+  for (unsigned i = 0; i < pages; ++i) {
+    const ExclusiveGuard guard = pool.allocate();
+    write_number(guard, guard.page_id());
+    ids.push_back(guard.page_id());
+  }
+  return ids;
+}
+
+//! Lets all pages but `ids`'s last leave the pool.
+void evict_all_of(BufferPool& pool, const std::vector<PageId>& ids) {
+  for (int round = 0; round < 2; ++round) {
+    for (const PageId page_id : ids) (void)pool.fix_shared(page_id);
+  }
+}
+
+Status status_of_fix(BufferPool& pool, PageId page_id) {
+  try {
+    (void)pool.fix_shared(page_id);
+  } catch (const Error& error) {
+    return error.status();
+  }
+  return {};
+}
+
+class LostWrite : public testing::TestWithParam<bool> {};
+
+TEST_P(LostWrite, IsToldByTheNextLoad) {
+  const TempFile file;
+  Betrayal betrayal;
+  PoolOptions options = checked(file, GetParam());
+  test::wrap_storage<LyingStorage>(options, betrayal);
+  BufferPool pool(options);
+  const std::vector<PageId> ids = make_pages(pool, 4 * kFrames);
+  const std::vector<PageId> others(ids.begin() + 1, ids.end());
+  const PageId victim = ids.front();
+  evict_all_of(pool, others);
+  betrayal.lost = victim;
+  write_number(pool.fix_exclusive(victim), 42);
+  pool.checkpoint();
+  EXPECT_EQ(number_in(pool.fix_shared(victim)), 42U) << "it is in memory still";
+  evict_all_of(pool, others);
+  const Status status = status_of_fix(pool, victim);
+  EXPECT_EQ(status.code, Errc::kLostWrite);
+  EXPECT_EQ(status.page_id, victim);
+  EXPECT_NE(status.expected, status.found);
+  EXPECT_EQ(status_of_fix(pool, victim).code, Errc::kLostWrite) << "the second time as well";
+  EXPECT_TRUE(status_of_fix(pool, others.front()).ok());
+}
+
+TEST_P(LostWrite, AMisdirectedOneIsToldAtBothPlaces) {
+  const TempFile file;
+  Betrayal betrayal;
+  PoolOptions options = checked(file, GetParam());
+  test::wrap_storage<LyingStorage>(options, betrayal);
+  BufferPool pool(options);
+  const std::vector<PageId> ids = make_pages(pool, 4 * kFrames);
+  const std::vector<PageId> others(ids.begin() + 2, ids.end());
+  pool.checkpoint();
+  evict_all_of(pool, others);
+  betrayal.instead_of = ids[0];
+  write_number(pool.fix_exclusive(ids[0]), 42);
+  pool.checkpoint();
+  evict_all_of(pool, others);
+  EXPECT_EQ(status_of_fix(pool, ids[0]).code, Errc::kLostWrite);
+  EXPECT_EQ(status_of_fix(pool, ids[1]).code, GetParam() ? Errc::kWrongPage : Errc::kLostWrite);
+}
+
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutHeaders, LostWrite, testing::Bool());
+
+//! Four threads allocate, change, free and read in four times the pool, beside checkpoints.
+TEST(LostWriteCheck, NeverCriesWolf) {
+  const TempFile file;
+  BufferPool pool(checked(file));
+  std::atomic<bool> stop{false};
+  const auto work = [&](unsigned seed) {
+    std::mt19937_64 random(seed);
+    std::vector<Extent> mine;
+    for (int i = 0; i < 3000; ++i) {
+      const unsigned what = random() % 8;
+      if (mine.size() < kFrames && what < 3) {
+        const unsigned order = random() % 8 == 0 ? 1 : 0;
+        const ExclusiveGuard guard = pool.allocate(order);
+        write_number(guard, guard.page_id());
+        mine.push_back({guard.page_id(), order});
+      } else if (!mine.empty()) {
+        const std::size_t n = random() % mine.size();
+        const Extent extent = mine[n];
+        if (what == 3) {
+          pool.free(pool.fix_exclusive(extent.page_id, extent.order));
+          mine[n] = mine.back();
+          mine.pop_back();
+        } else if (what < 6) {
+          const ExclusiveGuard guard = pool.fix_exclusive(extent.page_id, extent.order);
+          guard.data()[kPageSize - 1] = static_cast<std::byte>(i);
+        } else {
+          EXPECT_EQ(number_in(pool.fix_shared(extent.page_id, extent.order)), extent.page_id);
+        }
+      }
+    }
+  };
+  std::thread checkpoints([&] {
+    while (!stop) pool.checkpoint();
+  });
+  std::vector<std::thread> threads;
+  for (unsigned seed = 1; seed <= 4; ++seed) threads.emplace_back(work, seed);
+  for (std::thread& thread : threads) thread.join();
+  stop = true;
+  checkpoints.join();
+}
+
+TEST(Digest, IsTheSameAfterTheNextOpen) {
+  const TempFile file;
+  std::uint64_t before = 0;
+  {
+    BufferPool pool(checked(file));
+    const std::vector<PageId> ids = make_pages(pool, 3 * kFrames);
+    for (std::size_t i = 0; i < ids.size(); i += 5) pool.free(pool.fix_exclusive(ids[i]));
+    const ExclusiveGuard extent = pool.allocate(3);
+    write_number(extent, 1);
+  }
+  {
+    BufferPool pool(checked(file));
+    before = pool.digest();
+    EXPECT_EQ(pool.digest(), before);
+  }
+  BufferPool pool(checked(file));
+  EXPECT_EQ(pool.digest(), before);
+  write_number(pool.fix_exclusive(2), 42);
+  const std::uint64_t changed = pool.digest();
+  EXPECT_NE(changed, before);
+  write_number(pool.fix_exclusive(2), 2);
+  EXPECT_EQ(pool.digest(), before) << "with the bytes of before";
+}
+
+//! What checksums in the pages cannot tell: it is a whole page, sealed for its place.
+TEST(Digest, TellsAnOlderVersionOfAPage) {
+  const TempFile file;
+  Betrayal betrayal;
+  std::uint64_t digest = 0;
+  PoolOptions options = checked(file);
+  test::wrap_storage<LyingStorage>(options, betrayal);
+  {
+    BufferPool pool(options);
+    make_pages(pool, 3 * kFrames);
+    pool.checkpoint();
+    betrayal.lost = 7;
+    write_number(pool.fix_exclusive(7), 42);
+    digest = pool.digest();
+  }
+  BufferPool pool(options);
+  EXPECT_TRUE(status_of_fix(pool, 7).ok()) << "its header is that of a sound page";
+  EXPECT_NE(pool.digest(), digest);
+}
+
+TEST(Digest, NeedsTheOption) {
+  const TempFile file;
+  BufferPool pool(test::small_pool(file, kFrames));
+  EXPECT_EQ(code_of([&] { (void)pool.digest(); }), Errc::kInvalidOption);
+}
+
+//! Of a database, whose pages are also written by its recovery.
+TEST(Digest, OfADatabaseIsTheSameAfterTheNextOpen) {
+  const TempFile pages;
+  const TempFile log;
+  DatabaseOptions options = test::on_files(pages, log);
+  options.pool.lost_write_check = true;
+  std::uint64_t digest = 0;
+  {
+    Database database(options);
+    for (int i = 0; i < 2000; ++i) {
+      Transaction transaction(database);
+      transaction.put(0, std::to_string(i), std::string(100, 'v'));
+      transaction.commit_no_wait();
+    }
+    digest = database.pool().digest();
+  }
+  Database database(options);
+  EXPECT_EQ(database.pool().digest(), digest);
+}
+
+}  // namespace
+}  // namespace vmcache
