@@ -103,10 +103,9 @@ void Redo::set_used(Extent extent, bool used) {
 
 std::uint64_t Redo::write_pages(Storage& storage) {
   const std::uint64_t bytes = std::max<std::uint64_t>(_used.size(), 1) * kPageSize;
-  if (storage.size_bytes() < bytes) {
-    if (const int error = storage.resize(bytes); error != 0)
-      throw Error(Status{Errc::kIo, error, kNoPage}, "recovering " + storage.description());
-  }
+  // Also where it is long enough: devices of a stripe that have lost their labels get them with it, before they get pages.
+  if (const int error = storage.resize(std::max(bytes, storage.size_bytes())); error != 0)
+    throw Error(Status{Errc::kIo, error, kNoPage}, "recovering " + storage.description());
   std::vector<PageId> order;
   for (const auto& [page_id, image] : _images) order.push_back(page_id);
   std::ranges::sort(order);
