@@ -108,8 +108,8 @@ std::vector<PageId> make_pages(BufferPool& pool, unsigned pages) {
   return ids;
 }
 
-//! Lets all pages but `ids`'s last leave the pool.
-void evict_all_of(BufferPool& pool, const std::vector<PageId>& ids) {
+//! Reads them, more than the pool holds, so that others leave it.
+void read_all(BufferPool& pool, const std::vector<PageId>& ids) {
   for (int round = 0; round < 2; ++round) {
     for (const PageId page_id : ids) (void)pool.fix_shared(page_id);
   }
@@ -124,47 +124,53 @@ Status status_of_fix(BufferPool& pool, PageId page_id) {
   return {};
 }
 
-class LostWrite : public testing::TestWithParam<bool> {};
+class LostWrite : public testing::TestWithParam<bool> {
+ protected:
+  LostWrite() : _pool(options()), _ids(make_pages(_pool, 4 * kFrames)) {
+    _pool.checkpoint();
+    evict();
+  }
+  //! Lets the first two pages leave the pool.
+  void evict() { read_all(_pool, {_ids.begin() + 2, _ids.end()}); }
+
+  Betrayal _betrayal;
+
+ private:
+  PoolOptions options() {
+    PoolOptions options = checked(_file, GetParam());
+    test::wrap_storage<LyingStorage>(options, _betrayal);
+    return options;
+  }
+
+  const TempFile _file;
+
+ protected:
+  BufferPool _pool;
+  const std::vector<PageId> _ids;
+};
 
 TEST_P(LostWrite, IsToldByTheNextLoad) {
-  const TempFile file;
-  Betrayal betrayal;
-  PoolOptions options = checked(file, GetParam());
-  test::wrap_storage<LyingStorage>(options, betrayal);
-  BufferPool pool(options);
-  const std::vector<PageId> ids = make_pages(pool, 4 * kFrames);
-  const std::vector<PageId> others(ids.begin() + 1, ids.end());
-  const PageId victim = ids.front();
-  evict_all_of(pool, others);
-  betrayal.lost = victim;
-  write_number(pool.fix_exclusive(victim), 42);
-  pool.checkpoint();
-  EXPECT_EQ(number_in(pool.fix_shared(victim)), 42U) << "it is in memory still";
-  evict_all_of(pool, others);
-  const Status status = status_of_fix(pool, victim);
+  const PageId victim = _ids[0];
+  _betrayal.lost = victim;
+  write_number(_pool.fix_exclusive(victim), 42);
+  _pool.checkpoint();
+  EXPECT_EQ(number_in(_pool.fix_shared(victim)), 42U) << "it is in memory still";
+  evict();
+  const Status status = status_of_fix(_pool, victim);
   EXPECT_EQ(status.code, Errc::kLostWrite);
   EXPECT_EQ(status.page_id, victim);
   EXPECT_NE(status.expected, status.found);
-  EXPECT_EQ(status_of_fix(pool, victim).code, Errc::kLostWrite) << "the second time as well";
-  EXPECT_TRUE(status_of_fix(pool, others.front()).ok());
+  EXPECT_EQ(status_of_fix(_pool, victim).code, Errc::kLostWrite) << "the second time as well";
+  EXPECT_TRUE(status_of_fix(_pool, _ids[1]).ok());
 }
 
 TEST_P(LostWrite, AMisdirectedOneIsToldAtBothPlaces) {
-  const TempFile file;
-  Betrayal betrayal;
-  PoolOptions options = checked(file, GetParam());
-  test::wrap_storage<LyingStorage>(options, betrayal);
-  BufferPool pool(options);
-  const std::vector<PageId> ids = make_pages(pool, 4 * kFrames);
-  const std::vector<PageId> others(ids.begin() + 2, ids.end());
-  pool.checkpoint();
-  evict_all_of(pool, others);
-  betrayal.instead_of = ids[0];
-  write_number(pool.fix_exclusive(ids[0]), 42);
-  pool.checkpoint();
-  evict_all_of(pool, others);
-  EXPECT_EQ(status_of_fix(pool, ids[0]).code, Errc::kLostWrite);
-  EXPECT_EQ(status_of_fix(pool, ids[1]).code, GetParam() ? Errc::kWrongPage : Errc::kLostWrite);
+  _betrayal.instead_of = _ids[0];
+  write_number(_pool.fix_exclusive(_ids[0]), 42);
+  _pool.checkpoint();
+  evict();
+  EXPECT_EQ(status_of_fix(_pool, _ids[0]).code, Errc::kLostWrite);
+  EXPECT_EQ(status_of_fix(_pool, _ids[1]).code, GetParam() ? Errc::kWrongPage : Errc::kLostWrite);
 }
 
 INSTANTIATE_TEST_SUITE_P(WithAndWithoutHeaders, LostWrite, testing::Bool());
