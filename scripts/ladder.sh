@@ -68,7 +68,7 @@ guest() {
 }
 
 if ! $report; then
-  scripts/packages.sh build bench vm
+  scripts/packages.sh build bench test vm
   mkdir -p "$work" "$dir"
   cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/configure.log 2>&1 ||
     { cat build/configure.log >&2; fail "configuring failed"; }

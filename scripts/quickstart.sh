@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 dir=${dir:-$results}
 
-scripts/packages.sh build bench
+scripts/packages.sh build bench test  # the tests are configured as well
 mkdir -p build
 cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/configure.log 2>&1 ||
   { cat build/configure.log >&2; fail "configuring failed"; }
