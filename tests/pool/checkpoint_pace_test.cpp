@@ -24,7 +24,7 @@ class CheckpointPace : public testing::TestWithParam<std::uint64_t> {
  protected:
   CheckpointPace() : _pool(options()) {
     // Every GetParam()-th page is dirty.
-    for (PageId i = 1; i <= kPages; ++i) _pool.allocate();
+    for (PageId i = 1; i <= kPages; ++i) (void)_pool.allocate();
     _pool.checkpoint();
     for (PageId id = GetParam(); id <= kPages; id += GetParam())
       *_pool.fix_exclusive(id).as<std::uint64_t>() = id;
