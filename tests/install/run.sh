@@ -19,7 +19,7 @@ find_package(vmcache 0.1 REQUIRED)
 add_executable(consumer consumer.cpp)
 target_link_libraries(consumer vmcache::vmcache)
 END
-cmake -S "$work/consumer" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
+cmake -G Ninja -S "$work/consumer" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
 cmake --build "$work/by-cmake" >/dev/null
 "$work/by-cmake/consumer" "$work/first.db"
 
