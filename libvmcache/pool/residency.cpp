@@ -146,7 +146,7 @@ bool Residency::drop_if_stale(std::uint32_t slot, Entry entry, PageState word) {
 }
 
 void Residency::sweep(std::uint64_t pages, std::size_t max_dirty, SweepEffort effort, Harvest& harvest) {
-  const std::uint64_t slots = in_chunks(_used_slots.load(std::memory_order_acquire));  // the last ones may be empty
+  const std::uint64_t slots = in_chunks(_used_slots.load(std::memory_order_acquire));
   if (slots == 0) return;
   const std::int64_t resident = _resident.load(std::memory_order_relaxed);
   if (resident - _hot.load(std::memory_order_relaxed) < resident / kColdShare) cool_down(pages);
