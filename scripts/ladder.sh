@@ -10,7 +10,7 @@ usage() {
 usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
   --parts    of host, instructions and times, with commas (default all); JSON of the others stays what it was
-  --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, half as many)
+  --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, a third)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
@@ -75,7 +75,7 @@ merge() {
 count_instructions() {
   local kernel=$1 counted=(--rounds "$rounds" --icount-clock)
   # Who waits for each transfer sleeps, or not, as it pleases the host: drives that are always late make it sleep each time.
-  machine "$kernel" instructions blocking ",shared-iops=300" --icount -- --ios $(((ios + 1) / 2)) "${counted[@]}"
+  machine "$kernel" instructions blocking ",shared-iops=400" --icount -- --ios $(((ios + 2) / 3)) "${counted[@]}"
   machine "$kernel" instructions disks,md,fs "" --icount -- --ios "$ios" "${counted[@]}"
   merge "$kernel" instructions
 }

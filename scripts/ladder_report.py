@@ -39,7 +39,7 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
 - `pread`, `pread-direct` and `mmap` wait for each I/O, so going to sleep and waking up is in their count, some 40 % of it. An
   emulated drive answers before or after the caller has gone to sleep, as its host pleases. So these three have drives of their own that make no more
-  than 300 transfers a second together (`tools/vm --nvme SIZE,shared-iops=300`) and so answer late; *switches* are context switches an
+  than 400 transfers a second together (`tools/vm --nvme SIZE,shared-iops=400`) and so answer late; *switches* are context switches an
   I/O, bench / fio, and where both are near 1, both have slept for each. (A block that comes a second time is in the page cache and needs none.)
 - `mmap` takes its pages out of the mapping at the end, in the count: fio's has that, too, since it ends within it.
 - Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive.

@@ -21,9 +21,8 @@ namespace vmbench {
 
 namespace {
 
-// A turn of the loop takes about fifteen instructions, the shortest interrupt more than a thousand.
+// A turn of the loop takes about ten instructions, the shortest interrupt more than a thousand.
 constexpr std::uint64_t kTurnTicksMax = 200;
-constexpr int kPauses = 4;  // a turn
 
 [[noreturn]] void spin(std::atomic<std::uint64_t>& idle_ticks) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -32,9 +31,9 @@ constexpr int kPauses = 4;  // a turn
     const std::uint64_t now = __rdtsc();
     if (now - last < kTurnTicksMax) idle_ticks.store(sum += now - last, std::memory_order_relaxed);
     last = now;
-    // The emulator leaves its translated code at each of these, so the process hardly gets on: a wait of some milliseconds of
-    // the host's, in which it would else count millions of instructions, has few timers in it, the kernel's and fio's.
-    for (int i = 0; i < kPauses; i++) _mm_pause();
+    // The emulator leaves its translated code here, so the process hardly gets on: a wait of some milliseconds of the host's,
+    // in which it would else count millions of instructions, has few timers in it, the kernel's and fio's.
+    _mm_pause();
   }
 }
 
