@@ -10,7 +10,7 @@ usage() {
 usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
   --parts    of host, instructions and times, with commas (default all); JSON of the others stays what it was
-  --ios      transfers a row where instructions are counted (default 3000)
+  --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, a third)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
@@ -53,18 +53,36 @@ wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac }
 vmbench=build/release/bench/vmbench
 work=build/ladder
 
-# guest KERNEL KIND TOOL_OPTION... -- VMBENCH_OPTION...: the ladder in a virtual machine, into docs/ladder-KERNEL-KIND.json.
-guest() {
-  local kernel=$1 kind=$2 machine=()
-  shift 2
-  while [ "$1" != -- ]; do machine+=("$1"); shift; done
+# machine KERNEL KIND GROUPS DRIVE_OPTIONS TOOL_OPTION... -- VMBENCH_OPTION...: those groups of rungs in a virtual machine, into
+# build/ladder/KERNEL-KIND/GROUP.json.
+machine() {
+  local kernel=$1 kind=$2 groups=$3 drive=512M,poll$4 options=()
+  shift 4
+  while [ "$1" != -- ]; do options+=("$1"); shift; done
   shift
-  local out=$work/$kernel-$kind
-  mkdir -p "$out"
-  echo "=== Linux $kernel in a virtual machine, $kind"
-  tools/vm --kernel "$kernel" --nvme 512M,poll --nvme 512M,poll --load raid0 --timeout 2400 \
-    "${machine[@]}" -- sh bench/vmbench/io/ladder_guest.sh "$out" "$@"
-  scripts/ladder_report.py merge "docs/ladder-$kernel-$kind.json" "$out/fs.json" "$out/md.json" "$out/disks.json"
+  mkdir -p "$work/$kernel-$kind"
+  echo "=== Linux $kernel in a virtual machine, $kind, $groups"
+  tools/vm --kernel "$kernel" --nvme "$drive" --nvme "$drive" --load raid0 --timeout 2400 "${options[@]}" -- \
+    sh bench/vmbench/io/ladder_guest.sh "$work/$kernel-$kind" "$groups" "$@"
+}
+
+# merge KERNEL KIND: docs/ladder-KERNEL-KIND.json, from the top rung down.
+merge() {
+  local parts=("$work/$1-$2/"{blocking,fs,md,disks}.json)
+  scripts/ladder_report.py merge "docs/ladder-$1-$2.json" "${parts[@]}"
+}
+
+count_instructions() {
+  local kernel=$1 counted=(--rounds "$rounds" --icount-clock)
+  # Who waits for each transfer sleeps, or not, as it pleases the host: drives that are always late make it sleep each time.
+  machine "$kernel" instructions blocking ",shared-iops=400" --icount -- --ios $(((ios + 2) / 3)) "${counted[@]}"
+  machine "$kernel" instructions disks,md,fs "" --icount -- --ios "$ios" "${counted[@]}"
+  merge "$kernel" instructions
+}
+
+measure_times() {
+  machine "$1" times disks,md,blocking,fs "" --cpus 2 -- --seconds "$seconds" --threads 1,2
+  merge "$1" times
 }
 
 if ! $report; then
@@ -80,8 +98,8 @@ if ! $report; then
       --tsv "$work/host.tsv"
   fi
   for kernel in ${kernels//,/ }; do
-    ! wanted instructions || guest "$kernel" instructions --icount -- --ios "$ios" --rounds "$rounds" --icount-clock
-    ! wanted times || guest "$kernel" times --cpus 2 -- --seconds "$seconds" --threads 1,2
+    ! wanted instructions || count_instructions "$kernel"
+    ! wanted times || measure_times "$kernel"
   done
 fi
 scripts/ladder_report.py write docs/ladder.md docs/ladder-*.json

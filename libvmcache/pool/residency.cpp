@@ -13,8 +13,12 @@ constexpr std::uint64_t kChunk = 16;      // slots a hand takes at a time: two c
 constexpr std::int64_t kColdShare = 8;    // at least 1 in 8 residents is kept cold
 constexpr std::uint64_t kStampSteps = 4;  // eviction stamps a turnover of the pool
 
+//! Whole chunks: a hand's look at a chunk needs no look at where the slots end.
+std::uint64_t in_chunks(std::uint64_t slots) noexcept {
+  return (slots + kChunk - 1) / kChunk * kChunk;
+}
 std::uint64_t slots_for(std::uint64_t frames, unsigned slack) noexcept {
-  return frames + frames / 8 + slack;
+  return in_chunks(frames + frames / 8 + slack);
 }
 
 }  // namespace
@@ -142,7 +146,7 @@ bool Residency::drop_if_stale(std::uint32_t slot, Entry entry, PageState word) {
 }
 
 void Residency::sweep(std::uint64_t pages, std::size_t max_dirty, SweepEffort effort, Harvest& harvest) {
-  const std::uint64_t slots = _used_slots.load(std::memory_order_acquire);
+  const std::uint64_t slots = in_chunks(_used_slots.load(std::memory_order_acquire));
   if (slots == 0) return;
   const std::int64_t resident = _resident.load(std::memory_order_relaxed);
   if (resident - _hot.load(std::memory_order_relaxed) < resident / kColdShare) cool_down(pages);
@@ -156,16 +160,14 @@ void Residency::sweep(std::uint64_t pages, std::size_t max_dirty, SweepEffort ef
   // Most slots may be hot ones, to be passed over.
   const std::uint64_t passed_over = effort == SweepEffort::kCold ? Entry::kHot : 0;
   for (std::uint64_t seen = 0; seen < visits && !enough(); seen += kChunk) {
-    std::uint64_t slot = _cold_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
+    const std::uint64_t first = _cold_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
     std::array<std::uint32_t, kChunk> looked_at;  // NOLINT: filled up to `n`
     std::size_t n = 0;
-    for (std::uint64_t i = 0; i < kChunk; ++i) {
+    for (std::uint64_t slot = first; slot < first + kChunk; ++slot) {
       const Entry entry{_slots[slot].load(std::memory_order_relaxed)};
-      if (!entry.empty() && (entry.bits & passed_over) == 0) {
-        looked_at[n++] = static_cast<std::uint32_t>(slot);
-        __builtin_prefetch(&_states[entry.extent().page_id]);
-      }
-      if (++slot == slots) slot = 0;
+      if (entry.empty() || (entry.bits & passed_over) != 0) continue;
+      looked_at[n++] = static_cast<std::uint32_t>(slot);
+      __builtin_prefetch(&_states[entry.extent().page_id]);
     }
     for (std::size_t i = 0; i < n && !enough(); ++i) {
       const Entry entry{_slots[looked_at[i]].load(std::memory_order_acquire)};
@@ -216,18 +218,16 @@ void Residency::pick(std::uint32_t slot, Entry entry, PageState word, std::size_
 }
 
 void Residency::cool_down(std::uint64_t wanted) noexcept {
-  const std::uint64_t slots = _used_slots.load(std::memory_order_acquire);
+  const std::uint64_t slots = in_chunks(_used_slots.load(std::memory_order_acquire));
   // Two hot pages looked at for each one that leaves keeps up with promotion; more would age them too fast.
   std::uint64_t looks = 2 * wanted + kChunk;
   for (std::uint64_t seen = 0; seen < slots && looks > 0; seen += kChunk) {
-    std::uint64_t slot = _hot_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
-    for (std::uint64_t i = 0; i < kChunk && looks > 0; ++i) {
+    const std::uint64_t first = _hot_hand.fetch_add(kChunk, std::memory_order_relaxed) % slots;
+    for (std::uint64_t slot = first; slot < first + kChunk && looks > 0; ++slot) {
       const Entry entry{_slots[slot].load(std::memory_order_acquire)};
-      if (!entry.empty() && entry.hot()) {
-        --looks;
-        visit_hot(static_cast<std::uint32_t>(slot), entry);
-      }
-      if (++slot == slots) slot = 0;
+      if (entry.empty() || !entry.hot()) continue;
+      --looks;
+      visit_hot(static_cast<std::uint32_t>(slot), entry);
     }
   }
 }

@@ -167,6 +167,22 @@ test_nvme_drive_is_as_slow_as_asked() {
   [ "${slow:-0}" -ge 280 ] && [ "${fast:-999}" -lt 250 ] || complain "with and without limit: ${slow:-}, ${fast:-} of 0.01 s"
 }
 
+test_nvme_drives_share_a_limit() {
+  # In turns: 0.1 s at full speed is 10 of these reads, the other 190 take 1.9 s; by themselves both drives could do 200.
+  guest 0 --no-module --nvme 64M,shared-iops=100 --nvme 64M,shared-iops=100 -- sh -c '
+    start=$(cut -d" " -f1 /proc/uptime | tr -d .)
+    for i in $(seq 10); do
+      for drive in data0 data1; do
+        dd if=/dev/vm/$drive of=/dev/null bs=4096 count=10 iflag=direct status=none
+      done
+    done
+    end=$(cut -d" " -f1 /proc/uptime | tr -d .)
+    echo $((end - start))'
+  local took
+  read -r took <"$work/out"
+  [ "${took:-0}" -ge 185 ] || complain "200 reads took ${took:-} of 0.01 s"
+}
+
 test_power_cut_leaves_what_was_flushed() {
   local image=$scratch/drive seed outcomes
   rm -f "$image"
@@ -326,6 +342,8 @@ test_bad_options_are_explained() {
   err_has "'pull' is not an option of a drive"
   guest 2 --nvme 64M,iops=fast -- true
   err_has "'fast' is not a number of transfers"
+  guest 2 --nvme 64M,iops=100,shared-iops=100 -- true
+  err_has "not both"
   guest 2 --nvme 1000 -- true
   err_has '4096'
   guest 2 --nvme 64M,volatile -- true

@@ -71,7 +71,7 @@ def _add_machine_options(parser):
                        "poll: with poll queues. hotplug: COMMAND can have it pulled. errors=FILE: a blkdebug file of "
                        "QEMU. image=FILE: its content, which stays. volatile: FILE gets what was flushed, and "
                        "FILE.unflushed the rest. ignore-flush: volatile, and nothing is ever flushed. iops=N: at most "
-                       "N transfers a second")
+                       "N transfers a second. shared-iops=N: at most N of all such drives together")
     group.add_argument("--tmp", type=_size, default=0, metavar="SIZE",
                        help="/tmp is an ext4 file system of that size on an NVMe drive, for direct I/O (else a tmpfs)")
     group.add_argument("--icount", action="store_true",

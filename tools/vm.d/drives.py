@@ -25,6 +25,7 @@ class Drive:
     errors: pathlib.Path | None = None  # a blkdebug file with errors to inject
     image: pathlib.Path | None = None   # a file that stays; else an empty one that goes with the machine
     iops: int = 0                       # transfers a second that it makes at most; 0: as many as the host
+    shared_iops: int = 0                # the same of it and of all others with this number, together
 
 
 def parse_size(text):
@@ -62,11 +63,15 @@ def parse_drive(text):
             drive.image = pathlib.Path(option.removeprefix("image=")).absolute()
         elif option.startswith("iops="):
             drive.iops = _parse_iops(option.removeprefix("iops="))
+        elif option.startswith("shared-iops="):
+            drive.shared_iops = _parse_iops(option.removeprefix("shared-iops="))
         else:
             raise ValueError(f"'{option}' is not an option of a drive (poll, hotplug, volatile, ignore-flush, "
-                             "errors=FILE, image=FILE, iops=N)")
+                             "errors=FILE, image=FILE, iops=N, shared-iops=N)")
     if drive.volatile and not drive.image:
         raise ValueError(f"'{text}': a volatile drive needs image=FILE to leave what was flushed in")
+    if drive.iops and drive.shared_iops:
+        raise ValueError(f"'{text}': iops=N or shared-iops=N, not both")
     return drive
 
 
@@ -86,6 +91,20 @@ def _socket_of(folder, name):
     return folder / f"{name}.nbd"
 
 
+def _limit(name, iops):
+    return ["-object", f"throttle-group,id={name},x-iops-total={iops}"]
+
+
+def _shared_limit(iops):
+    return f"shared-limit-{iops}"
+
+
+def shared_limits(drives):
+    """QEMU's arguments for what @drives have in common; they come before the drives' own."""
+    numbers = sorted({drive.shared_iops for drive in drives if drive.shared_iops})
+    return [argument for iops in numbers for argument in _limit(_shared_limit(iops), iops)]
+
+
 def arguments(folder, name, drive, slot):
     """QEMU's arguments for the drive of that serial number; @slot is a number of its own."""
     under = f"{name}-file"
@@ -100,8 +119,10 @@ def arguments(folder, name, drive, slot):
         result += ["-blockdev", f"driver=blkdebug,node-name={name}-errors,image={under},config={quote(drive.errors)}"]
         under = f"{name}-errors"
     if drive.iops:
-        result += ["-object", f"throttle-group,id={name}-limit,x-iops-total={drive.iops}",
-                   "-blockdev", f"driver=throttle,node-name={name}-throttled,throttle-group={name}-limit,file={under}"]
+        result += _limit(f"{name}-limit", drive.iops)
+    if drive.iops or drive.shared_iops:
+        limit = f"{name}-limit" if drive.iops else _shared_limit(drive.shared_iops)
+        result += ["-blockdev", f"driver=throttle,node-name={name}-throttled,throttle-group={limit},file={under}"]
         under = f"{name}-throttled"
     result += ["-blockdev", f"driver=raw,node-name={name}-raw,file={under},discard=unmap"]
     device = f"nvme,id={name},drive={name}-raw,serial={name}"

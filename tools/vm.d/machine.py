@@ -52,7 +52,7 @@ class Machine:
         return [(f"data{number}", drive) for number, drive in enumerate(self.drives)]
 
     def _drives(self, folder):
-        arguments = []
+        arguments = drives.shared_limits(self.drives)
         for slot, (name, drive) in enumerate(self.named_drives(), 1):
             arguments += drives.arguments(folder, name, drive, slot)
         if self.tmp:

@@ -136,9 +136,9 @@ std::vector<std::string> fio_command(const IoRun& run, std::uint64_t ios) {
       fmt::format("--randseed={}", run.seed)};
   if (!run.write) command.emplace_back("--readonly");
   if (!run.rung->synchronous()) {
-    const unsigned batch = std::min(run.batch, depth);
-    command.push_back(fmt::format("--iodepth_batch={}", batch));
-    command.push_back(fmt::format("--iodepth_batch_complete_min={}", batch));
+    // Waits for a batch, then fills all places that are free and submits them in one call, as the rungs do.
+    command.push_back(fmt::format("--iodepth_batch={}", depth));
+    command.push_back(fmt::format("--iodepth_batch_complete_min={}", std::min(run.batch, depth)));
     command.push_back(fmt::format("--iodepth_batch_complete_max={}", depth));
   }
   for (std::string& option : engine_options(*run.rung)) command.push_back(std::move(option));

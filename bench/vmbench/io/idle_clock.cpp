@@ -31,6 +31,9 @@ constexpr std::uint64_t kTurnTicksMax = 200;
     const std::uint64_t now = __rdtsc();
     if (now - last < kTurnTicksMax) idle_ticks.store(sum += now - last, std::memory_order_relaxed);
     last = now;
+    // The emulator leaves its translated code here, so the process hardly gets on: a wait of some milliseconds of the host's,
+    // in which it would else count millions of instructions, has few timers in it, the kernel's and fio's.
+    _mm_pause();
   }
 }
 
@@ -53,7 +56,7 @@ IdleClock::IdleClock() {
 
 //! Looks at it while there is nothing to do.
 void IdleClock::calibrate() {
-  constexpr std::chrono::milliseconds kBegun{50}, kWatched{400};
+  constexpr std::chrono::milliseconds kBegun{20}, kWatched{200};
   std::this_thread::sleep_for(kBegun);
   const std::uint64_t counted_before = counted();
   const std::uint64_t before = __rdtsc();

@@ -150,42 +150,17 @@ void tidy(const IoOptions& options, Layers& layers) {
   }
 }
 
-constexpr const char* kOurSwitches = "switches_per_io";
-constexpr const char* kTheirSwitches = "reference_switches_per_io";
-
-//! Whether a blocking rung's count, under `key`, says what its I/Os cost: nearly each was slept for. An emulated drive may
-//! answer before the caller sleeps, which saves two switches, some 40 % of the instructions, and whether it does is the
-//! host's mood. Where time is measured that is as it is.
-bool slept(const IoRun& run, const Json& row, const std::string& key) {
-  constexpr double kEach = 0.95;  // some blocks come twice, and are in the page cache
-  const auto found = row.find(key);
-  const bool counted = run.idle_clock != nullptr && run.rung->synchronous() && found != row.end();
-  return !counted || *found >= kEach;
-}
-
-//! The figures under `key`, of rounds that slept if there are any.
-std::vector<double> figures_of(const IoRun& run, const std::vector<Json>& rounds, const std::string& key) {
-  const char* const switches = key.starts_with("reference_") ? kTheirSwitches : kOurSwitches;
-  std::vector<double> good, all;
-  for (const Json& round : rounds) {
-    const auto found = round.find(key);
-    if (found == round.end() || !found->is_number()) continue;
-    all.push_back(*found);
-    if (slept(run, round, switches)) good.push_back(*found);
-  }
-  std::vector<double>& figures = good.empty() ? all : good;
-  std::sort(figures.begin(), figures.end());
-  return figures;
-}
-
 //! One row of several: the last one with the medians of its figures. One round that failed is the row.
-Json medians(const IoRun& run, const std::vector<Json>& rounds) {
+Json medians(const std::vector<Json>& rounds) {
   Json row = rounds.back();
   if (rounds.size() == 1 || row.contains("reason")) return row;
   Json from, to;
   for (auto& [key, value] : row.items()) {
     if (!value.is_number_float()) continue;
-    const std::vector<double> figures = figures_of(run, rounds, key);
+    std::vector<double> figures;
+    for (const Json& round : rounds)
+      if (round.contains(key) && round[key].is_number()) figures.push_back(round[key]);
+    std::sort(figures.begin(), figures.end());
     value = median(figures);
     from[key] = figures.front();
     to[key] = figures.back();
@@ -196,16 +171,10 @@ Json medians(const IoRun& run, const std::vector<Json>& rounds) {
   return row;
 }
 
-//! A row and its fio, each measured again if it did not sleep, but not for ever.
 Json measure_round(const IoOptions& options, const IoRun& run) {
-  constexpr unsigned kTries = 5;
-  Json row;
-  for (unsigned i = 0; i < kTries && (i == 0 || !slept(run, row, kOurSwitches)); i++) {
-    row = empty_row(run);
-    measure(run, row);
-  }
-  if (options.no_reference || row.contains("reason")) return row;
-  for (unsigned i = 0; i < kTries && (i == 0 || !slept(run, row, kTheirSwitches)); i++) add_reference(run, row);
+  Json row = empty_row(run);
+  measure(run, row);
+  if (!options.no_reference && !row.contains("reason")) add_reference(run, row);
   return row;
 }
 
@@ -218,7 +187,7 @@ void measure_all(const IoOptions& options, const Layers& layers, Report& report)
     std::vector<Json> rounds;
     while (rounds.size() < options.rounds && (rounds.empty() || !rounds.back().contains("reason")))
       rounds.push_back(measure_round(options, runs[i]));
-    Json row = medians(runs[i], rounds);
+    Json row = medians(rounds);
     // A rung that is missing is missing for any number of threads: said once.
     const bool said = row.contains("reason") && !report.rows().empty() &&
                       report.rows().back().value("reason", "") == row["reason"] &&

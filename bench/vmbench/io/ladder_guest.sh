@@ -1,18 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# In the guest, for scripts/ladder.sh: the ladder on the drives data0 and data1, from the bare devices up, because each
-# layer overwrites the one below: devices, md RAID 0 on them, ext4 on that.
-# usage: ladder_guest.sh FOLDER OPTION...      writes FOLDER/{disks,md,fs}.json; OPTION goes to vmbench io
+# In the guest, for scripts/ladder.sh: groups of the ladder's rungs on the drives data0 and data1, from the bare devices up,
+# because each layer overwrites the one below: devices, md RAID 0 on them, ext4 on that.
+# usage: ladder_guest.sh FOLDER GROUPS OPTION...   GROUPS: of disks, md, blocking, fs, with commas; each is written to
+#                                                  FOLDER/GROUP.json; OPTION goes to vmbench io
 set -eu
-out=$1
-shift
+out=$1 groups=$2
+shift 2
 vmbench=build/release/bench/vmbench
 chunk=65536 # of the array, and the bench's own stripe: both lay blocks out alike
 span=768MiB
 
-ladder() { # NAME DEVICES RUNGS OPTION...
+ladder() { # GROUP DEVICES RUNGS OPTION...
   name=$1 devices=$2 rungs=$3
   shift 3
+  case ",$groups," in *",$name,"*) ;; *) return 0 ;; esac
   echo "--- $name"
   "$vmbench" io --devices "$devices" --rungs "$rungs" --span $span --stripe $chunk --content-will-be-lost \
     --json "$out/$name.json" "$@"
@@ -43,7 +45,8 @@ ladder disks /dev/vm/data0,/dev/vm/data1 "$(echo uring uring-files uring-buffers
   vmcache-pool-registered user-space | tr ' ' ,)" "$@"
 make_array
 ladder md /dev/md0 uring-md "$@"
-mkfs.ext4 -q -F -E nodiscard /dev/md0
+mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/md0 # no transfers of its own later
 mkdir /tmp/fs
 mount -t ext4 /dev/md0 /tmp/fs
-ladder fs /tmp/fs/file pread,pread-direct,mmap,uring-fs "$@"
+ladder blocking /tmp/fs/file pread,pread-direct,mmap "$@"
+ladder fs /tmp/fs/file uring-fs "$@"

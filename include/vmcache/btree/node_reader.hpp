@@ -294,18 +294,26 @@ class NodeReader {
       rest |= std::to_integer<std::uint64_t>(suffix[i]) << (56 - 8 * (i - kHead));
     return rest;
   }
+  //! The same of a cell's suffix. Separators are short, so it reads on into what lies behind the suffix, and masks it.
+  [[nodiscard]] std::uint64_t rest_of_cell(std::size_t offset, std::size_t size) const noexcept {
+    if (size <= kHead) return 0;
+    if (offset > kPageSize - kHeadAndRest) [[unlikely]]
+      return rest_of(bounded(offset, size));
+    std::uint64_t raw;
+    std::memcpy(&raw, _page + offset + kHead, sizeof raw);
+    if constexpr (std::endian::native == std::endian::little) raw = __builtin_bswap64(raw);
+    return size >= kHeadAndRest ? raw : raw & ~(~std::uint64_t{0} >> 8 * (size - kHead));
+  }
   //! Of two suffixes with the same head: where none is longer than it, their lengths say all. In nodes without a fence, as
   //! the root is, keys of one kind often share the head, so the next bytes are compared without a call. `rest` is that of
   //! `searched`.
   [[nodiscard]] int compare_with_suffix(Slot slot, Bytes searched, std::uint64_t rest) const noexcept {
+    const std::size_t offset = slot.offset + cell_overhead();
     const std::size_t size = slot.suffix_len;
-    if (size <= kHead && searched.size() <= kHead) return int(size) - int(searched.size());
-    const Bytes found = bounded(slot.offset + cell_overhead(), size);
-    const std::uint64_t found_rest = rest_of(found);
+    const std::uint64_t found_rest = rest_of_cell(offset, size);
     if (found_rest != rest) return found_rest < rest ? -1 : 1;
-    if (found.size() <= kHeadAndRest && searched.size() <= kHeadAndRest)
-      return int(found.size()) - int(searched.size());
-    return compare_bytes(found, searched);
+    if (size <= kHeadAndRest && searched.size() <= kHeadAndRest) return int(size) - int(searched.size());
+    return compare_bytes(bounded(offset, size), searched);
   }
   //! Slot `low` < high shares the head: the suffixes decide.
   [[nodiscard]] Position break_tie(Bytes searched, std::uint32_t head, unsigned low,
