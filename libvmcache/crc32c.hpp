@@ -17,7 +17,8 @@ namespace vmcache {
 }
 
 //! The same of bytes that follow those `before` is the checksum of.
-[[nodiscard]] inline std::uint32_t crc32c_more(std::uint32_t before, const void* data, std::size_t bytes) noexcept {
+[[nodiscard]] inline std::uint32_t crc32c_more(std::uint32_t before, const void* data,
+                                               std::size_t bytes) noexcept {
   auto* buffer = static_cast<unsigned char*>(const_cast<void*>(data));
   return ~crc32_iscsi(buffer, static_cast<int>(bytes), ~before);
 }

@@ -16,8 +16,8 @@ enum class Errc : std::uint8_t {
   kInvalidOption,    //!< an option or argument is outside its range; nothing was changed
   kNotADatabase,     //!< the file is not ours, or of a version or geometry we do not read; it was not touched
   kUncleanShutdown,  //!< the database was not closed cleanly and the caller did not allow opening it
-  kInUse,            //!< another pool, here or in another process, has the database open; or its device is mounted
-  kIo,               //!< a read, write or flush failed; a page that was to be written stays dirty
+  kInUse,  //!< another pool, here or in another process, has the database open; or its device is mounted
+  kIo,     //!< a read, write or flush failed; a page that was to be written stays dirty
   kPoolExhausted,  //!< no frame could be freed within the bound: everything is latched, or cannot be written
   kDatabaseFull,   //!< no page id is left below the capacity
   kOutOfMemory,    //!< the system refused memory (address space, frames or locked memory)

@@ -54,10 +54,10 @@ struct PoolStats {
   //! Of workers that wait by polling: time in which they asked the device and it had nothing yet. Their threads are busy
   //! all the time, and this is how much of it they could have done something else.
   std::uint64_t empty_poll_ns = 0;
-  std::uint64_t restarts = 0;          //!< operations started again after a wait or a lost race
-  std::uint64_t promotions = 0;        //!< extents the replacement moved from cold to hot
-  std::uint64_t allocated_pages = 0;   //!< page ids handed out (pages)
-  std::uint64_t freed_pages = 0;       //!< page ids taken back (pages)
+  std::uint64_t restarts = 0;         //!< operations started again after a wait or a lost race
+  std::uint64_t promotions = 0;       //!< extents the replacement moved from cold to hot
+  std::uint64_t allocated_pages = 0;  //!< page ids handed out (pages)
+  std::uint64_t freed_pages = 0;      //!< page ids taken back (pages)
 
   std::uint64_t pool_pages = 0;      //!< frames the pool may use now
   std::uint64_t free_frames = 0;     //!< of them not in use

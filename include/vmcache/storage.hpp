@@ -23,7 +23,7 @@ struct IoRequest {
   std::byte* data = nullptr;  //!< page-aligned
   //! The same bytes in the memory that Storage::register_memory() was given; null: they are not there.
   std::byte* registered = nullptr;
-  std::uint32_t bytes = 0;    //!< a multiple of kPageSize
+  std::uint32_t bytes = 0;  //!< a multiple of kPageSize
   //! 0, or the errno of the failure. Set when the request completes; a short transfer is finished by the back
   //! end, and is an error (ENODATA for a read past the end, EIO for a write) only where it cannot be.
   int error = 0;

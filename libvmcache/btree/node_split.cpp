@@ -15,7 +15,9 @@ class ScratchPage {
   ScratchPage() noexcept { std::memset(_bytes.data(), 0, kReservedBytes); }
   explicit ScratchPage(const Node& node) noexcept { std::memcpy(_bytes.data(), node.page(), kPageSize); }
   [[nodiscard]] Node node() noexcept { return Node{_bytes.data()}; }
-  void copy_to(Node& node) const noexcept { NodeReader{_bytes.data()}.copy_page(const_cast<std::byte*>(node.page())); }
+  void copy_to(Node& node) const noexcept {
+    NodeReader{_bytes.data()}.copy_page(const_cast<std::byte*>(node.page()));
+  }
 
  private:
   alignas(64) std::array<std::byte, kPageSize> _bytes;  // NOLINT: filled before it is read

@@ -32,8 +32,10 @@ void TreeContext::value_changed(const ExclusiveGuard& leaf, std::span<const Exte
   std::array<PageChange, 1 + 2 * kMaxExtents> changes;
   std::size_t n = 0;
   changes[n++] = {leaf.page_id(), PageChange::Kind::kChanged};
-  for (const Extent& extent : placed) changes[n++] = {extent.page_id, PageChange::Kind::kValueAllocated, extent.order};
-  for (const Extent& extent : left) changes[n++] = {extent.page_id, PageChange::Kind::kValueFreed, extent.order};
+  for (const Extent& extent : placed)
+    changes[n++] = {extent.page_id, PageChange::Kind::kValueAllocated, extent.order};
+  for (const Extent& extent : left)
+    changes[n++] = {extent.page_id, PageChange::Kind::kValueFreed, extent.order};
   log->structure_changed({changes.data(), n});
 }
 

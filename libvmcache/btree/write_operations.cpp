@@ -103,7 +103,8 @@ Need WriteOp::write_leaf(const Spot& spot, bool& full) {
     return Need::nothing();
   }
   std::vector<Extent> old;
-  if (position.found) append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), old);
+  if (position.found)
+    append_old_extents(_tree.pool(), leaf.read().value(position.index), guard.page_id(), old);
   std::vector<Extent> placed;
   if (_large) _large->append_extents(placed);
   _garbage.insert(_garbage.end(), old.begin(), old.end());

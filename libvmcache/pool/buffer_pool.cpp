@@ -116,7 +116,8 @@ void BufferPool::close() {
 
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
-  assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch || need.kind == Need::Kind::kPause);
+  assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch ||
+         need.kind == Need::Kind::kPause);
   const PageId page_id = need.extent.page_id;
   // Latched, or somebody else is loading it: wait without an engine.
   if (need.kind != Need::Kind::kPage || (page_id < _capacity_pages && _states[page_id].load().faulting())) {

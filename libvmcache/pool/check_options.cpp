@@ -61,7 +61,8 @@ void check_options(const PoolOptions& options) {
   check("io_depth", options.io_depth, 1, 4096, "");
   check("evict_batch", options.evict_batch, 1, 4096, "");
   if (options.write_ahead != nullptr && !options.page_header) {
-    throw Error(Errc::kInvalidOption, "write_ahead is set and page_header is not: a page's LSN is in its header");
+    throw Error(Errc::kInvalidOption,
+                "write_ahead is set and page_header is not: a page's LSN is in its header");
   }
   const auto wait_ms = options.frame_wait.count();
   check("frame_wait", wait_ms < 0 ? 0 : static_cast<std::uint64_t>(wait_ms), 1, 3'600'000, " ms");

@@ -41,7 +41,8 @@ class PoolCore;
 struct WriteBatch {
   std::uint64_t outstanding = 0;  //!< requests
   Status first_error;
-  std::vector<Extent> again;  //!< to be written one by one, because a write of several failed; with room for all
+  std::vector<Extent>
+      again;  //!< to be written one by one, because a write of several failed; with room for all
 };
 
 //! Most pages that a checkpoint writes at a time: 128 KiB.
@@ -133,7 +134,8 @@ class Engine {
   [[nodiscard]] Copied copy_page(Extent page, std::byte* to, WriteRequest& request) noexcept;
   [[nodiscard]] bool start_write(Extent extent, std::uint32_t slot, WriteBatch* batch) noexcept;
   [[nodiscard]] bool claim(Extent extent) noexcept;
-  static void prepare_request(WriteRequest& request, WriteBatch* batch, std::byte* data, std::size_t bytes) noexcept;
+  static void prepare_request(WriteRequest& request, WriteBatch* batch, std::byte* data,
+                              std::size_t bytes) noexcept;
   void submit_or_hold(WriteRequest& request) noexcept;
   void prepare_write(WriteRequest& request);
   void release_held();
@@ -155,7 +157,7 @@ class Engine {
   std::vector<FaultRequest*> _turn;  // scratch of advance's callers
   std::vector<Extent> _wanted;       // scratch of exchange()
   std::vector<Extent> _leaving;
-  std::vector<std::uint32_t> _slots;  // scratch of serve_faults()
+  std::vector<std::uint32_t> _slots;      // scratch of serve_faults()
   Harvest _harvest;                       // of this turn's sweeps
   std::vector<Harvest::Victim> _written;  // written back in the last turn's completions, not latched
   std::vector<std::unique_ptr<WriteRequest>> _writes;  // all there are

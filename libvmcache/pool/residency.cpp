@@ -109,10 +109,8 @@ void Residency::leave(std::span<const Harvest::Victim> victims) noexcept {
   for (const Harvest::Victim& victim : victims) {
     if (book_out(victim)) freed[n++] = victim.slot;
     if (n == freed.size()) give_slots({freed.data(), std::exchange(n, 0)});
-    _states[victim.extent.page_id].store(victim.word.next_version()
-                                             .without(PageState::kMarked)
-                                             .with_tag(now)
-                                             .with_latch(PageState::kEvicted));
+    _states[victim.extent.page_id].store(
+        victim.word.next_version().without(PageState::kMarked).with_tag(now).with_latch(PageState::kEvicted));
   }
   give_slots({freed.data(), n});
   _evictions.fetch_add(victims.size(), std::memory_order_relaxed);

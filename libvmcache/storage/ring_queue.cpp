@@ -285,8 +285,8 @@ class RingQueue final : public IoQueue {
   pid_t _registrant = 0;    // the thread that registered the ring
   std::vector<Command> _commands;
   std::vector<Command*> _free;
-  std::vector<Command*> _retry;       // short, interrupted, or failed for now: asked for with the next reap
-  std::vector<IoRequest*> _backlog;   // from _backlog_next on: not, or not wholly, put into commands
+  std::vector<Command*> _retry;      // short, interrupted, or failed for now: asked for with the next reap
+  std::vector<IoRequest*> _backlog;  // from _backlog_next on: not, or not wholly, put into commands
   std::size_t _backlog_next = 0;
   std::vector<IoRequest*> _finished;  // not reaped
   std::uint64_t _empty_poll_ns = 0;

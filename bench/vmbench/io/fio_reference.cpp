@@ -174,7 +174,8 @@ Counted count_an_io(const IoRun& run, const std::string& engine) {
   const auto [first_ticks, first_switches, first_ios] = counted(few);
   const auto [second_ticks, second_switches, second_ios] = counted(few + kLonger * run.ios);
   const double ios = second_ios - first_ios;
-  return {(second_ticks - first_ticks) / ios, (second_switches - first_switches) / ios};  // a tick: an instruction
+  return {(second_ticks - first_ticks) / ios,
+          (second_switches - first_switches) / ios};  // a tick: an instruction
 }
 
 //! fio's own work for one I/O, seen with its engine that does none; once for each depth. The median of several counts,

@@ -136,7 +136,8 @@ Measured run_threads(const IoRun& run, double per_ns) {
 void count_by_clock(const Measured& measured, bool polled, double ios, double per_ns, Json& row) {
   double empty_polls = 0;
   for (const ThreadResult& thread : measured.threads)
-    empty_polls += static_cast<double>(thread.empty_poll_ticks) / per_ns + static_cast<double>(thread.empty_poll_ns);
+    empty_polls +=
+        static_cast<double>(thread.empty_poll_ticks) / per_ns + static_cast<double>(thread.empty_poll_ns);
   const double elapsed = static_cast<double>(measured.after.wall_ns - measured.before.wall_ns);
   // Who polls is never idle: what little the idle process got then, it got in the middle of an empty poll.
   const double idle =
@@ -277,7 +278,8 @@ void measure(const IoRun& run, Json& row) {
   if (answer.contains("wrong_data"))
     throw WrongData(fmt::format("{}: {}", run.rung->name, answer["wrong_data"].get<std::string>()));
   for (const auto& [key, value] : answer.items()) row[key] = value;
-  if (run.idle_clock != nullptr && !row.contains("reason")) row["own_instructions_per_io"] = own_instructions(run);
+  if (run.idle_clock != nullptr && !row.contains("reason"))
+    row["own_instructions_per_io"] = own_instructions(run);
 }
 
 }  // namespace vmbench

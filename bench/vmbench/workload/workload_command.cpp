@@ -240,8 +240,9 @@ void add_common_options(CLI::App& command, CommandOptions& options, bool lookup)
                   "what holds each system to the pool's memory (and 1/16 + 32 MiB for what stands beside it)")
       ->check(CLI::IsMember({"auto", "cgroup", "none"}))
       ->capture_default_str();
-  command.add_flag("--icount-clock", options.icount_clock,
-                   "the clock counts instructions (QEMU -icount shift=0): report them, less those of waiting");
+  command.add_flag(
+      "--icount-clock", options.icount_clock,
+      "the clock counts instructions (QEMU -icount shift=0): report them, less those of waiting");
   add_pool_options(command, run);
   command.add_option("--samples", options.samples, "write throughput over time as columns to this file");
   command.add_option("--json", options.json, "write context and rows as JSON to this file");

@@ -56,7 +56,8 @@ inline void prefetch_node(const BufferPool& pool, PageId page_id) noexcept {
   constexpr std::size_t kLine = 64;
   constexpr std::size_t kLines = 6;
   const std::uintptr_t page = page_place(pool, page_id);
-  for (std::size_t i = 0; i < kLines; ++i) __builtin_prefetch(reinterpret_cast<const void*>(page + i * kLine));
+  for (std::size_t i = 0; i < kLines; ++i)
+    __builtin_prefetch(reinterpret_cast<const void*>(page + i * kLine));
 }
 
 //! The page's state word, to be latched, and its first line, where headers are.
@@ -135,14 +136,16 @@ class LastStep {
  public:
   //! `need` is what a descent to the leaves said; `spot` is where it ended.
   void keep(const Need& need, const Spot& spot) noexcept {
-    const bool at_leaf = need.kind == Need::Kind::kPage && spot.node && NodeReader{spot.node.data()}.level() == 1;
+    const bool at_leaf =
+        need.kind == Need::Kind::kPage && spot.node && NodeReader{spot.node.data()}.level() == 1;
     _leaf = at_leaf ? need.extent.page_id : kNoPage;
     if (at_leaf) _parent = spot.node;
   }
   //! True, once a keep(), if `spot` is now the leaf. What is wrong with it is for a whole descent to say.
   [[nodiscard]] bool take(BufferPool& pool, Spot& spot) noexcept {
     const PageId leaf = std::exchange(_leaf, kNoPage);
-    if (leaf == kNoPage || pool.try_fix(leaf, spot.node) != TryFix::kFixed || !_parent.validate()) return false;
+    if (leaf == kNoPage || pool.try_fix(leaf, spot.node) != TryFix::kFixed || !_parent.validate())
+      return false;
     const NodeReader reader{spot.node.data()};
     if (!reader.is_node() || !reader.is_leaf()) return false;
     spot.parent = _parent;

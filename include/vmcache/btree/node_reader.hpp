@@ -191,7 +191,7 @@ class NodeReader {
   }
 
   template <typename Field>
-  [[nodiscard]] Field field(Field NodeHeader::* member) const noexcept {
+  [[nodiscard]] Field field(Field NodeHeader::*member) const noexcept {
     const auto* header = reinterpret_cast<const NodeHeader*>(_page + kHeaderAt);
     return __atomic_load_n(&(header->*member), __ATOMIC_RELAXED);
   }
@@ -235,13 +235,14 @@ class NodeReader {
     const __m128i wanted = _mm_xor_si128(_mm_set1_epi32(static_cast<int>(head)), bias);
     __m128i less[4], greater[4];
     for (std::size_t i = 0; i < 4; ++i) {
-      const __m128i four = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(hints + 4 * i)), bias);
+      const __m128i four =
+          _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(hints + 4 * i)), bias);
       less[i] = _mm_cmpgt_epi32(wanted, four);
       greater[i] = _mm_cmpgt_epi32(four, wanted);
     }
     const auto mask_of = [](const __m128i* lanes) {
-      return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(lanes[0], lanes[1]),
-                                                                     _mm_packs_epi32(lanes[2], lanes[3]))));
+      return static_cast<unsigned>(_mm_movemask_epi8(
+          _mm_packs_epi16(_mm_packs_epi32(lanes[0], lanes[1]), _mm_packs_epi32(lanes[2], lanes[3]))));
     };
     constexpr unsigned kEnd = 1U << kHints;
     return {static_cast<unsigned>(std::countr_zero(~mask_of(less))),

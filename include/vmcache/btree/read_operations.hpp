@@ -57,8 +57,8 @@ class LookupOp {
   [[nodiscard]] Need step(BufferPool& pool) {
     for (unsigned restarts = 0; restarts < kRestartsInStep; ++restarts) {
       Spot spot;
-      const Need need = _last_step.take(pool, spot) ? Need::nothing()
-                                                    : descend_once(_tree, TowardsKey{_key}, 0, spot);
+      const Need need =
+          _last_step.take(pool, spot) ? Need::nothing() : descend_once(_tree, TowardsKey{_key}, 0, spot);
       if (need.done()) [[likely]] {
         Need more;
         if (read_leaf(pool, spot.node, more)) [[likely]]

@@ -43,7 +43,8 @@ class TreeContext {
     if (ChangeLog* log = _pool.change_log()) log->structure_changed({pages.begin(), pages.size()});
   }
   //! A leaf's entry has changed that leads, or led, to extents with a value.
-  void value_changed(const ExclusiveGuard& leaf, std::span<const Extent> placed, std::span<const Extent> left) const noexcept;
+  void value_changed(const ExclusiveGuard& leaf, std::span<const Extent> placed,
+                     std::span<const Extent> left) const noexcept;
   void value_written(const ExclusiveGuard& extent) const noexcept {
     if (ChangeLog* log = _pool.change_log()) log->value_written(extent.page_id());
   }
