@@ -126,7 +126,8 @@ def section(path):
     commands = context["command"] if isinstance(context["command"], list) else [context["command"]]
     rounds = max((row.get("rounds", 1) for row in rows), default=1)
     of = f", medians of {rounds} rounds" if rounds > 1 else ""
-    amount = f"{context['ios_a_row']} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
+    ios = " or ".join(map(str, sorted({row["ios"] for row in given})))  # the groups differ
+    amount = f"{ios} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
     text = [f"## {title}\n\n`{path.name}`: {context['kernel']}, {context['cpus']} x {context['cpu']}, {context['date']}, "
             f"{amount}, depth and batch as in the command:\n"]
     text.append("```\n" + "\n".join(commands) + "\n```\n")
