@@ -42,7 +42,8 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
   than 400 transfers a second together (`tools/vm --nvme SIZE,shared-iops=400`) and so answer late; *switches* are context switches an
   I/O, bench / fio, and where both are near 1, both have slept for each. (A block that comes a second time is in the page cache and needs none.)
 - `mmap` takes its pages out of the mapping at the end, in the count: fio's has that, too, since it ends within it.
-- Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive.
+- Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive. A sleep
+  is some 6 000 instructions: 0.03 of them an I/O, as *switches* tells, are 3 % of such a rung.
 - kcycles an I/O: time stamp counter x cores used. Cores: CPU time of the process and of io_uring's threads for it, over elapsed time.
 - `uring*` and `passthrough*` stripe over both drives in the bench (64 KiB), `uring-md` leaves that to md (RAID 0 of the same chunk, made by
   sysfs, without metadata), `uring-fs` and what stands above it go to a file on ext4 on that array. `vmcache-*` go through the library's
@@ -125,7 +126,8 @@ def section(path):
     commands = context["command"] if isinstance(context["command"], list) else [context["command"]]
     rounds = max((row.get("rounds", 1) for row in rows), default=1)
     of = f", medians of {rounds} rounds" if rounds > 1 else ""
-    amount = f"{context['ios_a_row']} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
+    ios = " or ".join(map(str, sorted({row["ios"] for row in given})))  # the groups differ
+    amount = f"{ios} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
     text = [f"## {title}\n\n`{path.name}`: {context['kernel']}, {context['cpus']} x {context['cpu']}, {context['date']}, "
             f"{amount}, depth and batch as in the command:\n"]
     text.append("```\n" + "\n".join(commands) + "\n```\n")
