@@ -165,7 +165,7 @@ void run(const LogBenchOptions& options, const std::vector<std::string>& argumen
 
 void add_size(CLI::App& command, const std::string& name, std::uint64_t& target, const char* text,
               const char* shown) {
-  command.add_option(name, target, text)->transform(CLI::AsSizeValue(false))->default_str(shown);
+  command.add_option(name, target, text)->transform(CLI::AsSizeValue(false))->default_val(shown);
 }
 
 void add_options(CLI::App& command, LogBenchOptions& options) {
@@ -201,7 +201,7 @@ void add_options(CLI::App& command, LogBenchOptions& options) {
   command.add_option("--intervals", options.intervals, "recovery: log between two checkpoints, with commas")
       ->delimiter(',')
       ->transform(CLI::AsSizeValue(false))
-      ->default_str("8MiB,16MiB,32MiB,64MiB");
+      ->default_val("8MiB,16MiB,32MiB,64MiB");
   command.add_option("--theta", options.theta, "ycsb: skew of the Zipf distribution")
       ->check(CLI::Range(0.01, 10.0))
       ->capture_default_str();
@@ -228,9 +228,6 @@ void add_log_command(CLI::App& app, const std::vector<std::string>& arguments) {
   options->group = 4096;
   options->waiters = 64;
   options->tasks = 128;
-  options->data_bytes = std::uint64_t{256} << 20;
-  options->log_bytes = std::uint64_t{1} << 30;
-  for (const std::uint64_t mib : {8, 16, 32, 64}) options->intervals.push_back(mib << 20);
   CLI::App* command = app.add_subcommand(
       "log",
       "What transactional safety costs, and how long a recovery takes; each beside its baseline." + listing);
