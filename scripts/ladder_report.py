@@ -52,8 +52,8 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
 ## Limits
 
 - No NVMe drive and no hardware counter was at hand outside the emulation; no figure here is a device's.
-- Times, on this machine as in emulation, were taken while other builds and virtual machines ran on the same two cores (load 5 to 11), the
-  bench and fio one after the other: they show that each rung runs, and hardly more. Counts do not suffer from that.
+- Times, on this machine as in emulation, were taken with nothing else running on the two cores, the bench and fio one after the other. In emulation
+  QEMU's threads for processors and drives share these cores, so that with two threads, above all polling ones, little is left for the drives.
 - One processor under `--icount`: rungs with a thread of the kernel's that polls for submissions are only in the tables of times.
 - User-space NVMe is not in the tree yet. ext4 stands for the file system; md is assembled without mdadm.
 """
