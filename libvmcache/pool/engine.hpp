@@ -41,8 +41,8 @@ class PoolCore;
 struct WriteBatch {
   std::uint64_t outstanding = 0;  //!< requests
   Status first_error;
-  std::vector<Extent>
-      again;  //!< to be written one by one, because a write of several failed; with room for all
+  //! To be written one by one, because a write of several failed; with room for all.
+  std::vector<Extent> again;
 };
 
 //! Most pages that a checkpoint writes at a time: 128 KiB.

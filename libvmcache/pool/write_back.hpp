@@ -15,7 +15,8 @@ class PoolCore;
 
 //! What a checkpoint says between two bursts of writes.
 struct CheckpointProgress {
-  std::uint64_t worked_ns;  //!< by it or the device since it was last said; not what it has waited for a log
+  std::uint64_t worked_ns =
+      0;  //!< by it or the device since it was last said; not what it has waited for a log
   std::uint64_t done = 0, all = 0;  //!< extents
 };
 //! Sleeps for as long as is right, or returns false: then the next burst does not wait for this one's end.

@@ -21,7 +21,7 @@ constexpr std::uint64_t kFramesPerTask = 32;
 }  // namespace
 
 std::size_t CommitRedo::Hash::operator()(const Key& key) const noexcept {
-  return std::hash<std::string_view>{}(key.bytes) ^ std::hash<const BTree*>{}(key.tree);
+  return std::hash<std::string_view>{}(key.bytes) ^ std::hash<BTree*>{}(key.tree);
 }
 
 CommitRedo::CommitRedo(BufferPool& pool, TreeOf tree_of)
@@ -40,13 +40,13 @@ std::uint64_t CommitRedo::add(Bytes body) {
     const auto header = reader.take_as<ChangeHeader>();
     const Bytes key = reader.take(header.key_bytes);
     const Bytes value = reader.take(header.value_bytes);
-    BTree& tree = _tree_of(header.tree);
-    _changes[{&tree, key.view()}] = {&tree, header.erased != 0, value};
+    _changes[{&_tree_of(header.tree), key.view()}] = {header.erased != 0, value};
   }
   return changes;
 }
 
 void CommitRedo::finish() {
+  if (_changes.empty()) return;
   _next = _changes.begin();
   {
     Worker worker(_pool);
@@ -67,9 +67,9 @@ Task<> CommitRedo::make_changes(Worker& worker) {
       const auto& [key, change] = *_next++;
       const Bytes name(key.bytes);
       if (change.erased) {
-        co_await change.tree->erase(worker, name);
+        co_await key.tree->erase(worker, name);
       } else {
-        co_await change.tree->upsert(worker, name, change.value);
+        co_await key.tree->upsert(worker, name, change.value);
       }
     }
   } catch (...) {

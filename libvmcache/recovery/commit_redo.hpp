@@ -30,7 +30,7 @@ class CommitRedo {
 
  private:
   struct Key {
-    const BTree* tree;
+    BTree* tree;
     std::string_view bytes;
     bool operator==(const Key&) const = default;
   };
@@ -38,7 +38,6 @@ class CommitRedo {
     [[nodiscard]] std::size_t operator()(const Key& key) const noexcept;
   };
   struct Change {
-    BTree* tree = nullptr;
     bool erased = false;
     Bytes value;
   };

@@ -22,6 +22,13 @@ std::unique_ptr<Storage> open_page_file(const PoolOptions& options) {
   return open_storage(options, log);
 }
 
+//! Whether a checkpoint will be over before the log is full, at the rate at which the log has filled since its begin.
+bool in_time(const detail::CheckpointProgress& progress, std::uint64_t filled, std::uint64_t room) noexcept {
+  const std::uint64_t planned = room / 4 * 3;  // commits that come faster later than now find some left
+  return static_cast<double>(filled) * static_cast<double>(progress.all) <=
+         static_cast<double>(progress.done) * static_cast<double>(planned);
+}
+
 }  // namespace
 
 Database::Impl::Impl(const DatabaseOptions& options)
@@ -113,14 +120,6 @@ void Database::Impl::refuse_in_task(const char* doing) const {
 void Database::Impl::checkpoint() {
   const std::lock_guard lock(_checkpoint_mutex);
   make_checkpoint();
-}
-
-//! Whether a checkpoint will be over before the log is full, at the rate at which the log has filled since its begin.
-bool Database::Impl::in_time(const detail::CheckpointProgress& progress, std::uint64_t filled,
-                             std::uint64_t room) noexcept {
-  const std::uint64_t planned = room / 4 * 3;  // commits that come faster later than now find some left
-  return static_cast<double>(filled) * static_cast<double>(progress.all) <=
-         static_cast<double>(progress.done) * static_cast<double>(planned);
 }
 
 void Database::Impl::make_checkpoint() {

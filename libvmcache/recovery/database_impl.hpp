@@ -11,7 +11,6 @@
 #include <span>
 #include <vector>
 
-#include "pool/write_back.hpp"
 #include "recovery/checkpointer.hpp"
 #include "recovery/gate.hpp"
 #include "recovery/lock_table.hpp"
@@ -83,8 +82,6 @@ class Database::Impl final : public ChangeLog {
   //! Throws Error kTooLarge if the log is too small for that.
   void check_room(std::uint64_t bytes) const;
   void checkpoint_if_due(Lsn end) noexcept;
-  [[nodiscard]] static bool in_time(const detail::CheckpointProgress& progress, std::uint64_t filled,
-                                    std::uint64_t room) noexcept;
   //! Under _checkpoint_mutex.
   void make_checkpoint();
   //! Reports what goes wrong. Returns whether nothing did.

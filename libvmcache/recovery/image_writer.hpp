@@ -5,11 +5,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <span>
-#include <vector>
 
+#include "pool/engine.hpp"
 #include "pool/page_buffer.hpp"
 #include "pool/page_seal.hpp"
 #include "vmcache/error.hpp"
@@ -57,7 +56,7 @@ class ImageWriter {
 
  private:
   static constexpr unsigned kDepth = 16;
-  static constexpr std::size_t kRunPages = 32;
+  static constexpr std::size_t kRunPages = detail::kRunPages;
 
   void begin(std::uint64_t offset) {
     while (_free_count == 0) reap();

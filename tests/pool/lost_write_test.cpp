@@ -14,6 +14,7 @@
 
 #include "support/database.hpp"
 #include "support/options.hpp"
+#include "support/stepping_storage.hpp"
 #include "support/wrapped_storage.hpp"
 #include "vmcache/buffer_pool.hpp"
 
@@ -31,53 +32,31 @@ struct Betrayal {
   std::atomic<PageId> instead_of{kNoPage};  //!< writes of that page go to the one after it
 };
 
-class LyingQueue final : public IoQueue {
- public:
-  LyingQueue(Storage& inner, unsigned depth, Betrayal& betrayal)
-      : _inner(inner), _depth(depth), _betrayal(betrayal) {}
-  [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
-  [[nodiscard]] unsigned in_flight() const noexcept override { return static_cast<unsigned>(_ended.size()); }
-  void submit(std::span<IoRequest* const> requests) override {
-    for (IoRequest* request : requests) {
-      request->error = 0;
-      for (std::uint32_t at = 0; at < request->bytes && request->error == 0; at += kPageSize)
-        request->error = transfer(*request, request->offset + at, {request->data + at, kPageSize});
-      _ended.push_back(request);
-    }
-  }
-  std::size_t reap(std::span<IoRequest*> completed, unsigned, std::uint64_t) override {
-    std::size_t n = 0;
-    for (; n < completed.size() && !_ended.empty(); ++n) {
-      completed[n] = _ended.back();
-      _ended.pop_back();
-    }
-    return n;
-  }
-
- private:
-  int transfer(const IoRequest& request, std::uint64_t offset, std::span<std::byte> page) {
-    if (request.op == IoRequest::Op::kRead) return _inner.read(offset, page);
-    const PageId page_id = offset / kPageSize;
-    if (page_id == _betrayal.lost) return 0;
-    return _inner.write(page_id == _betrayal.instead_of ? offset + kPageSize : offset, page);
-  }
-
-  Storage& _inner;
-  const unsigned _depth;
-  Betrayal& _betrayal;
-  std::vector<IoRequest*> _ended;
-};
-
 class LyingStorage final : public test::WrappedStorage {
  public:
   LyingStorage(std::unique_ptr<Storage> inner, Betrayal& betrayal)
       : WrappedStorage(std::move(inner)), _betrayal(betrayal) {}
+  //! Its transfers are this storage's own.
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool) override {
-    return std::make_unique<LyingQueue>(inner(), depth, _betrayal);
+    return std::make_unique<test::SteppingQueue>(*this, depth, _uses);
+  }
+  [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    int error = 0;
+    for (; !bytes.empty() && error == 0; bytes = bytes.subspan(kPageSize), offset += kPageSize)
+      error = write_page(offset, bytes.first(kPageSize));
+    return error;
   }
 
  private:
+  int write_page(std::uint64_t offset, std::span<const std::byte> page) {
+    const PageId page_id = offset / kPageSize;
+    if (page_id == kNoPage) return inner().write(offset, page);  // the header's, and the sign for "no page"
+    if (page_id == _betrayal.lost) return 0;
+    return inner().write(page_id == _betrayal.instead_of ? offset + kPageSize : offset, page);
+  }
+
   Betrayal& _betrayal;
+  test::Uses _uses;
 };
 
 PoolOptions checked(const TempFile& file, bool page_header = true) {
