@@ -47,6 +47,12 @@ step() {
   fi
 }
 
+# said LOG: what the failed tests in LOG said, in a few lines: often the end of the output is all that is kept.
+said() {
+  grep -E -A 4 '^FAIL|Failure$|FAILED|not ok|\*\*\*|ERROR: |WARNING: ' "$1" | grep -vE '^(--|===)' | cut -c 1-160 | tail -n 16 |
+    sed 's/^/  /' || true
+}
+
 # build FOLDER OPTION...: configures and builds, printing only what matters.
 build() {
   local folder=$1
@@ -87,7 +93,9 @@ if ! $quick; then
 fi
 
 for name in ${failures[@]+"${failures[@]}"}; do
-  echo "FAILED: $name (see $logs/${name// /-}.log)"
+  log=$logs/${name// /-}.log
+  echo "FAILED: $name (see $log)"
+  said "$log"
 done
 # A step that broke without its runner counting a failure is one all the same.
 [ ${#failures[@]} -le "$failed" ] || failed=${#failures[@]}
