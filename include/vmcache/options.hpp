@@ -64,6 +64,10 @@ struct IoUringOptions {
   Switch deferred = Switch::kAuto;
   //! Completions are looked for instead of waited for. Needs O_DIRECT and poll queues (nvme.poll_queues). A
   //! thread that waits for I/O then keeps its core busy.
+  //! On passthrough only for Workers, and one a hardware poll queue, because Linux (6.12 and 7.3 at least) can oops where
+  //! two rings poll the same: of Workers on threads that are pinned to a CPU before they make it, and stay there, each
+  //! whose CPU has a poll queue of its own; else the first of them. The others, and blocking calls, are told by
+  //! interrupts. A controller (/dev/nvmeX, which is locked) is polled by one pool at a time.
   Switch polled = Switch::kAuto;
   //! A kernel thread submits, so that submitting costs no system call. It keeps a core busy: off by default.
   //! The rings of a pool share one.

@@ -49,6 +49,8 @@ class IoQueue {
   [[nodiscard]] virtual unsigned depth() const noexcept = 0;
   //! Those that were submitted and not yet reaped.
   [[nodiscard]] virtual unsigned in_flight() const noexcept = 0;
+  //! True if completions are looked for instead of announced.
+  [[nodiscard]] virtual bool polled() const noexcept { return false; }
   //! Takes all of `requests` (at most depth() - in_flight()). They may reach the kernel only with the next
   //! reap().
   virtual void submit(std::span<IoRequest* const> requests) = 0;

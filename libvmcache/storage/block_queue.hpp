@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace vmcache {
 
@@ -20,5 +21,9 @@ namespace vmcache {
 [[nodiscard]] std::string nvme_block_name(dev_t character_device);
 //! The same as above for the block device that belongs to an NVMe namespace's character device.
 [[nodiscard]] std::optional<std::uint64_t> nvme_queue_number(dev_t character_device, const char* name);
+//! The controller of such a namespace ("nvme0"); empty if it belongs to several (multipath).
+[[nodiscard]] std::string nvme_controller_name(dev_t character_device);
+//! The hardware queue that is polled for what each CPU submits, by CPU; empty if the kernel does not say.
+[[nodiscard]] std::vector<unsigned> nvme_poll_queues(dev_t character_device);
 
 }  // namespace vmcache

@@ -2,6 +2,7 @@
 #include "storage/device_storage.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +12,7 @@
 
 #include "log.hpp"
 #include "storage/aligned_buffer.hpp"
+#include "storage/poll_queues.hpp"
 #include "storage/queues.hpp"
 #include "storage/registered_memory.hpp"
 #include "storage/stripe_label.hpp"
@@ -141,7 +143,20 @@ class DeviceStorage final : public Storage {
     for (const auto& device : _devices) {
       if (why_not_polled.empty()) why_not_polled = device->why_not_polled();
     }
+    std::shared_ptr<PollQueues> poll_queues;
+    if (!_targets.name_spaces.empty() && options.io_uring.polled != Switch::kOff && why_not_polled.empty())
+      poll_queues = take_poll_queues(why_not_polled);
     _ring = choose_ring_settings(options.io_uring, _targets, why_not_polled, name, log);
+    if (_ring->polled) _ring->poll_queues = std::move(poll_queues);
+  }
+
+  [[nodiscard]] std::shared_ptr<PollQueues> take_poll_queues(std::string& why_not) const {
+    std::vector<dev_t> nodes;
+    for (const int fd : _targets.fds) {
+      struct stat info {};
+      if (::fstat(fd, &info) == 0) nodes.push_back(info.st_rdev);
+    }
+    return PollQueues::take(nodes, why_not);
   }
 
   //! Reads a page into the last one of `memory`. Returns the errno with which the kernel refuses it; that the device

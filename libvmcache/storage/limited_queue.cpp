@@ -17,6 +17,7 @@ class LimitedQueue final : public IoQueue {
     _allowed.reserve(_queue->depth());
   }
   [[nodiscard]] unsigned depth() const noexcept override { return _queue->depth(); }
+  [[nodiscard]] bool polled() const noexcept override { return _queue->polled(); }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return _queue->in_flight() + static_cast<unsigned>(_refused.size());
   }

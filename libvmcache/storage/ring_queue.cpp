@@ -10,11 +10,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "storage/nvme_command.hpp"
 #include "storage/nvme_status.hpp"
+#include "storage/poll_queues.hpp"
 #include "storage/queues.hpp"
 #include "storage/registered_memory.hpp"
 #include "vmcache/error.hpp"
@@ -33,8 +35,13 @@ class RingQueue final : public IoQueue {
   RingQueue(const Targets& targets, const RingSettings& settings, unsigned depth, bool one_thread)
       : _targets(targets), _settings(settings), _depth(depth) {
     _settings.deferred = _settings.deferred && one_thread;
-    if (const int error = init_ring(_ring, depth, settings, one_thread); error != 0) {
-      throw Error(Status{Errc::kUnsupported, error, kNoPage}, "setting up an io_uring");
+    claim_poll_queues(one_thread);
+    set_up(one_thread);
+    if (_claim && _claim->cpu() && !pin_kernel_workers(*_claim->cpu())) {
+      ::io_uring_queue_exit(&_ring);
+      _claim.reset();
+      _settings.polled = false;
+      set_up(one_thread);
     }
     // All may be refused here though a trial worked (limits of the process and of the thread): plain descriptors
     // do as well.
@@ -64,6 +71,7 @@ class RingQueue final : public IoQueue {
 
   [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
   [[nodiscard]] unsigned in_flight() const noexcept override { return _in_flight; }
+  [[nodiscard]] bool polled() const noexcept override { return _settings.polled; }
 
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
@@ -108,6 +116,30 @@ class RingQueue final : public IoQueue {
     unsigned retries = 0;
     bool registered = false;  // data is in the ring's registered memory
   };
+
+  //! Without a claim completions come by interrupt.
+  void claim_poll_queues(bool one_thread) {
+    if (!_settings.poll_queues) return;
+    // A kernel thread that submits does so from any CPU.
+    const auto cpu = _settings.sq_polling ? std::optional<unsigned>{} : cpu_of_pinned_thread();
+    if (one_thread) {
+      if (auto claim = _settings.poll_queues->claim(cpu)) _claim.emplace(std::move(*claim));
+    }
+    _settings.polled = _claim.has_value();
+  }
+
+  void set_up(bool one_thread) {
+    if (const int error = init_ring(_ring, _depth, _settings, one_thread); error != 0)
+      throw Error(Status{Errc::kUnsupported, error, kNoPage}, "setting up an io_uring");
+  }
+
+  //! What the kernel cannot submit at once, it leaves to workers of its own for this thread. False if it refuses.
+  [[nodiscard]] bool pin_kernel_workers(unsigned cpu) noexcept {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    return ::io_uring_register_iowq_aff(&_ring, sizeof cpus, &cpus) == 0;
+  }
 
   [[nodiscard]] unsigned commands_in_flight() const noexcept {
     return static_cast<unsigned>(_commands.size() - _free.size());
@@ -277,6 +309,7 @@ class RingQueue final : public IoQueue {
     return true;
   }
 
+  std::optional<PollQueues::Claim> _claim;  // until the ring has gone
   io_uring _ring{};
   const Targets& _targets;
   RingSettings _settings;

@@ -13,6 +13,7 @@ struct io_uring;
 namespace vmcache {
 
 class Log;
+class PollQueues;
 class RegisteredMemory;
 struct Targets;
 
@@ -21,11 +22,12 @@ struct RingSettings {
   bool registered_files = false;
   bool registered_ring = false;  //!< where one thread uses the ring
   bool deferred = false;         //!< where one thread uses the ring
-  bool polled = false;
+  bool polled = false;         //!< on passthrough: where one thread uses the ring and has claimed the queues it polls
   bool sq_polling = false;
   //! A ring that owns the kernel thread which submits for all others; while sq_polling.
   std::shared_ptr<io_uring> sq_owner;
   std::shared_ptr<RegisteredMemory> memory;  //!< or none
+  std::shared_ptr<PollQueues> poll_queues;   //!< of passthrough, while polled
 
   //! The features that are on, for messages.
   [[nodiscard]] std::string description() const;

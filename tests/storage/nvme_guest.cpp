@@ -8,6 +8,8 @@
 //   data4  is pulled out of its slot
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +20,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,6 +54,12 @@ PoolOptions pool_on(const std::string& path) {
   return options;
 }
 
+PoolOptions polled_pool_on(const std::string& path) {
+  PoolOptions options = pool_on(path);
+  options.io_uring.polled = Switch::kOn;
+  return options;
+}
+
 void wipe(const std::string& path) {
   test::default_devices = {path};
   test::wipe_devices();
@@ -79,11 +88,16 @@ void fill(BufferPool& pool) {
   }
 }
 
+//! "nvmeX" of the block device /dev/nvmeXn1.
+std::string controller_of(const std::string& path) {
+  std::string name = std::filesystem::read_symlink(path).filename();
+  name.resize(name.rfind('n'));
+  return name;
+}
+
 TEST(NvmeGuest, SaysThatItIsPassthroughAndPolled) {
   wipe(kGood);
-  PoolOptions options = pool_on(kGood);
-  options.io_uring.polled = Switch::kOn;
-  BufferPool pool(options);
+  BufferPool pool(polled_pool_on(kGood));
   for (const char* said : {"NVMe passthrough", "512-byte blocks", "volatile write cache",
                            "polled completions", "registered files", "deferred task run"})
     EXPECT_NE(pool.description().find(said), std::string::npos) << said << ": " << pool.description();
@@ -97,10 +111,8 @@ TEST(NvmeGuest, SaysThatItIsPassthroughAndPolled) {
 TEST(NvmeGuest, APolledWaitEndsWithAsManyAsItIsFor) {
   constexpr unsigned kDepth = 32, kShare = 8, kRounds = 50;
   constexpr std::uint64_t kPatienceNs = 20'000'000'000;
-  PoolOptions options = pool_on(kGood);
-  options.io_uring.polled = Switch::kOn;
   Log silent({});
-  const std::unique_ptr<Storage> storage = open_storage(options, silent);
+  const std::unique_ptr<Storage> storage = open_storage(polled_pool_on(kGood), silent);
   ASSERT_NE(storage->description().find("polled completions"), std::string::npos) << storage->description();
   const std::unique_ptr<IoQueue> queue = storage->make_queue(kDepth, true);
   const AlignedBuffer memory(kDepth * kPageSize);
@@ -121,6 +133,99 @@ TEST(NvmeGuest, APolledWaitEndsWithAsManyAsItIsFor) {
     }
     for (const IoRequest& request : requests) ASSERT_EQ(request.error, 0);
   }
+}
+
+//! Runs `work` in a thread on `cpu` alone.
+void pinned_to(unsigned cpu, const std::function<void()>& work) {
+  std::thread([&] {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+    work();
+  }).join();
+}
+
+//! Two rings that poll one hardware queue can make the kernel oops (storage/poll_queues.hpp).
+TEST(NvmeGuest, NoTwoRingsPollOneHardwareQueue) {
+  Log silent({});
+  const std::unique_ptr<Storage> storage = open_storage(polled_pool_on(kGood), silent);
+  {
+    const auto first = storage->make_queue(8, true);
+    EXPECT_TRUE(first->polled());
+    EXPECT_FALSE(storage->make_queue(8, true)->polled()) << "the first one submits from any CPU";
+    pinned_to(0, [&] { EXPECT_FALSE(storage->make_queue(8, true)->polled()); });
+  }
+  EXPECT_FALSE(storage->make_queue(8, false)->polled()) << "several threads take turns with it";
+  // The drive has two poll queues, and the guest two CPUs.
+  pinned_to(0, [&] {
+    const auto first = storage->make_queue(8, true);
+    EXPECT_TRUE(first->polled());
+    EXPECT_FALSE(storage->make_queue(8, true)->polled()) << "both submit from CPU 0";
+    pinned_to(1, [&] { EXPECT_TRUE(storage->make_queue(8, true)->polled()); });
+  });
+}
+
+TEST(NvmeGuest, AControllerIsPolledByOnePool) {
+  wipe(kGood);
+  const std::string controller = "/dev/" + controller_of("/dev/vm/data0");
+  const FileDescriptor other(::open(controller.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
+  const Error error = error_of_open(polled_pool_on(kGood));
+  EXPECT_EQ(error.code(), Errc::kUnsupported);
+  EXPECT_NE(std::string(error.what()).find("another pool, here or in another process, polls " + controller),
+            std::string::npos)
+      << error.what();
+  PoolOptions options = pool_on(kGood);
+  std::string logged;
+  options.log = [&](LogLevel, std::string_view text) { logged += text; };
+  BufferPool pool(options);
+  EXPECT_EQ(pool.description().find("polled"), std::string::npos);
+  EXPECT_NE(logged.find("without polled completions: another pool"), std::string::npos) << logged;
+  pool.close();
+}
+
+Task<> read_pages(Worker& worker, std::uint64_t seed, const std::atomic<bool>& stop) {
+  std::minstd_rand random(static_cast<unsigned>(seed));
+  while (!stop) {
+    const PageId id = 1 + random() % kFull;
+    const SharedGuard guard = co_await worker.fix_shared(id);
+    EXPECT_EQ(*guard.as<std::uint64_t>(), number_of(id));
+  }
+}
+
+//! Workers on any CPU and on one, and blocking calls; what they must not do is make the kernel oops.
+TEST(NvmeGuest, ManyThreadsReadAPolledDrive) {
+  constexpr unsigned kThreads = 9;
+  constexpr auto kTime = std::chrono::seconds(4);
+  wipe(kGood);
+  PoolOptions options = polled_pool_on(kGood);
+  options.pool_bytes = 256 * kPageSize;
+  BufferPool pool(options);
+  fill(pool);
+  pool.checkpoint();
+  std::atomic<bool> stop{false};
+  const auto use_worker = [&](unsigned t) {
+    Worker worker(pool);
+    for (unsigned i = 0; i < 8; ++i) worker.spawn(read_pages(worker, 1 + 8 * t + i, stop));
+    worker.run();
+  };
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      if (t % 3 == 0) return use_worker(t);
+      if (t % 3 == 1) return pinned_to(t % 2, [&] { use_worker(t); });
+      std::minstd_rand random(t);
+      while (!stop) {
+        const PageId id = 1 + random() % kFull;
+        EXPECT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+      }
+    });
+  }
+  std::this_thread::sleep_for(kTime);
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  pool.close();
 }
 
 TEST(NvmeGuest, WorksUnpolledAndWithSqPolling) {
@@ -397,9 +502,7 @@ void lose_the_drive(const char* path, const std::function<void()>& pull) {
 // The last ones: the drives do not come back.
 
 TEST(NvmeGuest, ADeviceTakenFromItsDriverIsAnErrorAndNoHang) {
-  // Its controller: nvmeX of /dev/nvmeXn1.
-  std::string name = std::filesystem::read_symlink("/dev/vm/data1").filename();
-  name.resize(name.rfind('n'));
+  const std::string name = controller_of("/dev/vm/data1");
   lose_the_drive(kRemoved, [&] { std::ofstream("/sys/class/nvme/" + name + "/device/remove") << "1\n"; });
 }
 

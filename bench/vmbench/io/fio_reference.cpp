@@ -141,6 +141,10 @@ std::vector<std::string> fio_command(const IoRun& run, std::uint64_t ios) {
     command.push_back(fmt::format("--iodepth_batch_complete_min={}", std::min(run.batch, depth)));
     command.push_back(fmt::format("--iodepth_batch_complete_max={}", depth));
   }
+  if (polls_apart(run)) {
+    command.push_back(fmt::format("--cpus_allowed=0-{}", run.threads - 1));
+    command.emplace_back("--cpus_allowed_policy=split");
+  }
   for (std::string& option : engine_options(*run.rung)) command.push_back(std::move(option));
   if (ios != 0) {
     command.push_back(fmt::format("--io_size={}", ios / run.threads * run.io_bytes));

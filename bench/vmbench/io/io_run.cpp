@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <barrier>
+#include <cerrno>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <fstream>
 #include <map>
@@ -63,6 +66,15 @@ struct Measured {
   std::vector<ThreadResult> threads;
 };
 
+//! A poll queue belongs to CPUs, and on passthrough to one ring: threads that poll stay where theirs is.
+void pin(unsigned cpu) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(cpu, &cpus);
+  if (sched_setaffinity(0, sizeof cpus, &cpus) != 0)
+    throw RungMissing(fmt::format("pinning thread {} to a CPU: {}", cpu, std::strerror(errno)));
+}
+
 //! A phase to warm up, then the measured one.
 void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt, std::barrier<>& line,
           ThreadResult& result) {
@@ -72,6 +84,7 @@ void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt, 
   const std::uint64_t ios = run.ios / run.threads;
   const double ticks = run.seconds * 1e9 * per_ns;
   try {
+    if (polls_apart(run)) pin(thread);
     lane = std::make_unique<IoLane>(LaneConfig{run.layer, depth_of(run), run.batch, run.io_bytes, run.write,
                                                run.seed + 1000 * thread, salt});
     way = make_way(*run.rung, *lane);
@@ -211,6 +224,10 @@ std::string reason_against(const IoRun& run) {
 }
 
 }  // namespace
+
+bool polls_apart(const IoRun& run) {
+  return run.threads > 1 && run.rung->ring.polled && run.rung->ring.passthrough;
+}
 
 unsigned depth_of(const IoRun& run) {
   return run.rung->synchronous() ? 1 : run.depth;

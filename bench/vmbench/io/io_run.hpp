@@ -26,6 +26,9 @@ struct IoRun {
 //! The transfers that may be in flight a thread: 1 for a synchronous rung.
 [[nodiscard]] unsigned depth_of(const IoRun& run);
 
+//! True if each thread polls hardware queues that no other may: then thread i runs on CPU i.
+[[nodiscard]] bool polls_apart(const IoRun& run);
+
 //! A row with every key, all figures null.
 [[nodiscard]] Json empty_row(const IoRun& run);
 

@@ -53,6 +53,8 @@ class LibraryWay final : public IoWay {
         _requests(lane.config().depth),
         _done(lane.config().depth) {
     for (vmcache::IoRequest& request : _requests) _free.push_back(&request);
+    if (options.polled && !_queue->polled())
+      throw RungMissing("another thread polls the hardware queue, and two may not (IoUringOptions::polled)");
     _registered = options.buffers;
     if (_registered) use_arena();
   }

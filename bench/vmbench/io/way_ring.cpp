@@ -5,15 +5,20 @@
 #include <fmt/format.h>
 #include <liburing.h>
 #include <linux/nvme_ioctl.h>
+#include <sys/stat.h>
 
 #include <bit>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <mutex>
+#include <optional>
+#include <span>
 
 #include "io/errors.hpp"
 #include "io/nvme.hpp"
 #include "io/ways.hpp"
+#include "storage/poll_queues.hpp"
 
 namespace vmbench {
 
@@ -48,6 +53,32 @@ void need_poll_queues(const Layer& layer) {
   }
 }
 
+//! One for all threads of the run, which has a process of its own.
+std::shared_ptr<vmcache::PollQueues> shared_poll_queues(std::span<const int> fds) {
+  static std::mutex mutex;
+  static std::shared_ptr<vmcache::PollQueues> queues;
+  const std::lock_guard lock(mutex);
+  if (queues) return queues;
+  std::vector<dev_t> nodes;
+  for (const int fd : fds) {
+    struct stat info {};
+    if (fstat(fd, &info) == 0) nodes.push_back(info.st_rdev);
+  }
+  std::string why_not;
+  queues = vmcache::PollQueues::take(nodes, why_not);
+  if (!queues) throw RungMissing(why_not);
+  return queues;
+}
+
+//! Two rings that poll one hardware queue on passthrough can make the kernel oops (storage/poll_queues.hpp).
+vmcache::PollQueues::Claim claim_poll_queues(std::span<const int> fds, bool sqpoll) {
+  const auto cpu = sqpoll ? std::optional<unsigned>{} : vmcache::cpu_of_pinned_thread();
+  auto claim = shared_poll_queues(fds)->claim(cpu);
+  if (!claim)
+    throw RungMissing("two rings would poll one hardware queue, at which Linux can oops (nvme.poll_queues)");
+  return std::move(*claim);
+}
+
 class RingWay final : public IoWay {
  public:
   RingWay(IoLane& lane, const RingOptions& options)
@@ -57,6 +88,8 @@ class RingWay final : public IoWay {
               (lane.config().write ? O_RDWR : O_RDONLY) | (options.passthrough ? 0 : O_DIRECT),
               options.passthrough) {
     if (options.polled) need_poll_queues(*lane.config().layer);
+    if (options.polled && options.passthrough)
+      _claim.emplace(claim_poll_queues(_open.fds(), options.sqpoll));
     if (options.passthrough)
       for (std::size_t i = 0; i < _open.fds().size(); i++)
         _namespaces.push_back(identify_namespace(_open.fds()[i], lane.config().layer->devices[i].char_path));
@@ -216,6 +249,7 @@ class RingWay final : public IoWay {
   RingOptions _options;
   OpenLayer _open;
   std::vector<NvmeNamespace> _namespaces;
+  std::optional<vmcache::PollQueues::Claim> _claim;
   io_uring _ring{};
   std::vector<unsigned> _free;  // slots
 };
