@@ -94,7 +94,7 @@ std::vector<unsigned> nvme_poll_queues(dev_t character_device) {
   for (const auto& cpus : cpus_of_queue) missing.insert(cpus.begin(), cpus.end());
   if (missing.empty()) return {};
   std::vector<unsigned> queue_of_cpu(*missing.rbegin() + 1);
-  for (std::size_t queue = cpus_of_queue.size(); !missing.empty(); ) {
+  for (std::size_t queue = cpus_of_queue.size(); !missing.empty();) {
     --queue;
     for (const unsigned cpu : cpus_of_queue[queue])
       if (missing.erase(cpu) == 1) queue_of_cpu[cpu] = static_cast<unsigned>(queue);

@@ -57,9 +57,8 @@ std::shared_ptr<PollQueues> PollQueues::take(std::span<const dev_t> namespaces, 
       return {};
     }
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-      why_not = errno == EWOULDBLOCK
-                    ? fmt::format("another pool, here or in another process, polls {}", path)
-                    : fmt::format("locking {}: {}", path, std::strerror(errno));
+      why_not = errno == EWOULDBLOCK ? fmt::format("another pool, here or in another process, polls {}", path)
+                                     : fmt::format("locking {}: {}", path, std::strerror(errno));
       return {};
     }
     locks.push_back(std::move(lock));

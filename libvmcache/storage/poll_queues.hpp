@@ -71,7 +71,8 @@ class PollQueues : public std::enable_shared_from_this<PollQueues> {
   [[nodiscard]] std::optional<std::vector<unsigned>> queues_of(unsigned cpu) const;
   void release(const std::vector<unsigned>& queues) noexcept;
 
-  const std::vector<QueueOfCpu> _controllers;  // queues of the second one have numbers above those of the first
+  const std::vector<QueueOfCpu>
+      _controllers;  // queues of the second one have numbers above those of the first
   const std::vector<FileDescriptor> _locks;
   std::mutex _mutex;
   std::vector<bool> _claimed;  // by number

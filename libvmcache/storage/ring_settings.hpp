@@ -22,7 +22,8 @@ struct RingSettings {
   bool registered_files = false;
   bool registered_ring = false;  //!< where one thread uses the ring
   bool deferred = false;         //!< where one thread uses the ring
-  bool polled = false;         //!< on passthrough: where one thread uses the ring and has claimed the queues it polls
+  bool polled =
+      false;  //!< on passthrough: where one thread uses the ring and has claimed the queues it polls
   bool sq_polling = false;
   //! A ring that owns the kernel thread which submits for all others; while sq_polling.
   std::shared_ptr<io_uring> sq_owner;

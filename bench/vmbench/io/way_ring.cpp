@@ -88,8 +88,7 @@ class RingWay final : public IoWay {
               (lane.config().write ? O_RDWR : O_RDONLY) | (options.passthrough ? 0 : O_DIRECT),
               options.passthrough) {
     if (options.polled) need_poll_queues(*lane.config().layer);
-    if (options.polled && options.passthrough)
-      _claim.emplace(claim_poll_queues(_open.fds(), options.sqpoll));
+    if (options.polled && options.passthrough) _claim.emplace(claim_poll_queues(_open.fds(), options.sqpoll));
     if (options.passthrough)
       for (std::size_t i = 0; i < _open.fds().size(); i++)
         _namespaces.push_back(identify_namespace(_open.fds()[i], lane.config().layer->devices[i].char_path));
