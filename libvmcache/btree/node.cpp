@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
+#include <limits>
 
 namespace vmcache::btree {
 
@@ -85,8 +86,20 @@ void Node::put_leaf_cell(std::uint16_t offset, Bytes suffix, Bytes value, bool l
 void Node::open_slot(unsigned index, std::uint16_t offset, Bytes suffix) noexcept {
   assert(index <= count());
   std::memmove(slot_address(index + 1), slot_address(index), (count() - index) * slot_bytes());
-  slot(index) = {NodeReader::head_of(suffix), offset, u16(suffix.size())};
+  slot(index) = {NodeReader::head_of(suffix.after(header().shared_len)), offset, u16(suffix.size())};
   header().count = u16(header().count + 1U);
+  if (index == 0 || index + 1 == count()) update_shared();
+}
+
+//! The keys are in order, so what the first and the last begin with, all do. After an erase they may have more in common.
+void Node::update_shared() noexcept {
+  const NodeReader reader = read();
+  const std::size_t common = count() > 1 ? common_prefix(reader.suffix(0), reader.suffix(count() - 1)) : 0;
+  constexpr std::size_t kMost = std::numeric_limits<std::uint8_t>::max();
+  const std::size_t shared = common < sizeof(Slot::head) ? 0 : std::min(common, kMost);
+  if (shared == header().shared_len) return;
+  header().shared_len = static_cast<std::uint8_t>(shared);
+  for (unsigned i = 0; i < count(); ++i) slot(i).head = NodeReader::head_of(reader.suffix(i).after(shared));
 }
 
 void Node::insert_leaf(unsigned index, Bytes key, Bytes value, bool large) noexcept {

@@ -82,6 +82,7 @@ class Node {
   [[nodiscard]] std::uint16_t take(std::size_t bytes, std::size_t slots) noexcept;
   void put_leaf_cell(std::uint16_t offset, Bytes suffix, Bytes value, bool large) noexcept;
   void open_slot(unsigned index, std::uint16_t offset, Bytes suffix) noexcept;
+  void update_shared() noexcept;
   void update_hints() noexcept;
 
   std::byte* _page;

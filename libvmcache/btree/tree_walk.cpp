@@ -34,12 +34,17 @@ std::string layout_fault(const Node& node) {
   if (std::string fault = take(lower, reader.lower_fence().size()); !fault.empty()) return fault;
   const std::size_t upper_bytes = reader.upper_fence().size();
   if (std::string fault = take(lower - upper_bytes, upper_bytes); !fault.empty()) return fault;
+  const std::size_t shared = reader.shared_len();
   for (unsigned i = 0; i < reader.count(); ++i) {
     const Slot slot = reader.slot_at(i);
     const std::size_t size = node.level() == 0 ? kLeafCellOverhead + slot.suffix_len + reader.value(i).size
                                                : kInnerCellOverhead + slot.suffix_len;
     if (std::string fault = take(slot.offset, size); !fault.empty()) return fault;
-    if (const std::uint32_t head = NodeReader::head_of(reader.suffix(i)); slot.head != head) {
+    const Bytes suffix = reader.suffix(i);
+    if (suffix.size() < shared || compare_bytes(suffix.first(shared), reader.suffix(0).first(shared)) != 0) {
+      return fmt::format("not all keys share the {} bytes that its heads leave out: slot {}", shared, i);
+    }
+    if (const std::uint32_t head = NodeReader::head_of(suffix.after(shared)); slot.head != head) {
       return fmt::format("a head is not its key's: slot {} has {:#010x}, its key gives {:#010x}", i,
                          slot.head, head);
     }

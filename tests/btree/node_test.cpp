@@ -5,10 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "btree/node_split.hpp"
+#include "btree/tree_walk.hpp"
 #include "support.hpp"
 
 namespace vmcache::btree {
@@ -105,6 +108,57 @@ TEST(Node, OrdersKeysThatDifferBehindTheirHeadsOrOnlyInLength) {
       ASSERT_EQ(position.found, place != keys.end() && place->first == key) << "seed " << seed;
     }
   }
+}
+
+//! Keys that begin alike, some longer than others, and now and then one that does not.
+std::string beginning_alike(std::mt19937& random, std::size_t alike) {
+  std::string key(alike, 'k');
+  switch (random() % 64) {
+    case 0:
+      key[random() % alike] = static_cast<char>(random());
+      break;
+    case 1:
+      key.resize(random() % alike);
+      break;
+    default:
+      break;
+  }
+  for (unsigned i = 0; i < 1 + random() % 6; ++i) key += static_cast<char>(random() % 5);
+  return key;
+}
+
+TEST(Node, LeavesWhatAllKeysBeginWithOutOfTheirHeads) {
+  bool left_out = false;
+  for (const std::size_t alike : {3u, 4u, 5u, 8u, 9u, 20u, 300u}) {
+    for (unsigned seed = 1; seed <= 10; ++seed) {
+      std::mt19937 random{seed};
+      Page page;
+      Node node = page.node();
+      node.init(0, {});
+      std::set<std::string> keys;
+      for (int i = 0; i < 600; ++i) {
+        const std::string key = beginning_alike(random, alike);
+        const auto place = keys.lower_bound(key);
+        const NodeReader::Position position = node.read().lower_bound(key);
+        ASSERT_EQ(position.index, std::distance(keys.begin(), place)) << alike << " alike, seed " << seed;
+        ASSERT_EQ(position.found, place != keys.end() && *place == key);
+        if (position.found && random() % 4 == 0) {
+          node.erase(position.index);
+          keys.erase(key);
+        } else if (!position.found && node.leaf_has_room(key.size(), 1)) {
+          node.insert_leaf(position.index, key, std::string("v"), false);
+          keys.insert(key);
+        } else if (!keys.empty() && random() % 8 == 0) {  // at the ends, so that all have more in common
+          const unsigned index = random() % 2 == 0 ? 0 : node.count() - 1;
+          keys.erase(key_of(node, index));
+          node.erase(index);
+        }
+        ASSERT_EQ(fault_of(node, 0, {}), "");
+        left_out = left_out || node.read().shared_len() > 0;
+      }
+    }
+  }
+  EXPECT_TRUE(left_out);
 }
 
 TEST(Node, StoresWhatItsFencesHaveInCommonOnce) {

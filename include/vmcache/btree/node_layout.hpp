@@ -6,10 +6,11 @@
 //
 // A node covers the keys in [lower fence, upper fence) (Graefe, "A survey of B-tree locking techniques", TODS
 // 2010: fence keys), so every key in it starts with what the fences have in common: that prefix is stored
-// once, in the lower fence, and cells hold suffixes. A slot carries the first four bytes of its suffix as a
+// once, in the lower fence, and cells hold suffixes. A slot carries four bytes of its suffix as a
 // number (the head), so that a search touches a cell only to break a tie, and `hints` holds every n-th head,
 // in one cache line, to narrow the search first (Leis et al., "LeanStore", ICDE 2018; Alhomssi and Leis,
-// "Scalable and robust snapshot isolation", VLDB 2023).
+// "Scalable and robust snapshot isolation", VLDB 2023). Heads are the first four bytes, or, where these are the same in
+// all suffixes, as in a root, which has no fences, the four behind all that they have in common.
 //
 // leaf cell:   u16 value length, bit 15 set if the value is large | suffix | value (or where it is)
 // inner cell:  suffix of the separator. The child is in the slot: a search that a head decides reads no cell.
@@ -35,8 +36,8 @@ inline constexpr unsigned kMaxLevels = 64;
 
 struct NodeHeader {
   std::uint16_t magic;
-  std::uint8_t level;  //!< 0: leaf
-  std::uint8_t unused;
+  std::uint8_t level;        //!< 0: leaf
+  std::uint8_t shared_len;   //!< bytes all suffixes begin with, which heads leave out; 0 or at least a head's
   std::uint16_t count;       //!< slots
   std::uint16_t prefix_len;  //!< bytes all keys have in common, at the front of the lower fence
   std::uint16_t heap_begin;  //!< offset of the lowest cell
@@ -49,7 +50,7 @@ struct NodeHeader {
 static_assert(sizeof(NodeHeader) == 88);
 
 struct Slot {
-  std::uint32_t head;  //!< first four bytes of the suffix, big-endian, filled up with zeros
+  std::uint32_t head;  //!< four bytes of the suffix, from shared_len on, big-endian, filled up with zeros
   std::uint16_t offset;
   std::uint16_t suffix_len;
 };

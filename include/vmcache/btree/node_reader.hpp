@@ -45,6 +45,7 @@ class NodeReader {
     return count <= most ? count : most;
   }
   [[nodiscard]] std::size_t prefix_len() const noexcept { return field(&NodeHeader::prefix_len); }
+  [[nodiscard]] std::size_t shared_len() const noexcept { return field(&NodeHeader::shared_len); }
   //! Bytes of one slot.
   [[nodiscard]] std::size_t slot_bytes() const noexcept { return std::size_t{1} << _slot_shift; }
   //! Bytes in use, fences and slots included.
@@ -80,9 +81,10 @@ class NodeReader {
 
   //! The slot for `key`, which must lie within the fences: its first prefix_len() bytes are not looked at.
   [[nodiscard]] Position lower_bound(Bytes key) const noexcept {
-    const Bytes suffix = key.after(prefix_len());
-    const std::uint32_t head = head_of(suffix);
     const unsigned slots = count();
+    const auto [suffix, side] = searched(key);
+    if (side != 0) return {side < 0 ? 0 : slots, false};
+    const std::uint32_t head = head_of(suffix);
     unsigned low = 0;
     unsigned high = slots;
     if (slots > kHints) {
@@ -101,7 +103,7 @@ class NodeReader {
     const unsigned slots = count();
     unsigned low = 0;
     unsigned high = slots;
-    if (slots > kHints) narrow(head_of(key.after(prefix_len())), slots, low, high);
+    if (slots > kHints) narrow(head_of(searched(key).suffix), slots, low, high);
     constexpr std::ptrdiff_t kLine = 64;
     for (const std::byte* line = slot_address(low); line <= slot_address(high); line += kLine) {
       __builtin_prefetch(line);
@@ -110,7 +112,7 @@ class NodeReader {
   //! ... and, when they have come, for the cell that will be compared.
   void prefetch_cell_for(Bytes key) const noexcept {
     const unsigned slots = count();
-    const std::uint32_t head = head_of(key.after(prefix_len()));
+    const std::uint32_t head = head_of(searched(key).suffix);
     unsigned low = 0;
     unsigned high = slots;
     if (slots > kHints) narrow(head, slots, low, high);
@@ -190,6 +192,13 @@ class NodeReader {
     return raw;
   }
 
+  static std::uint64_t load_big_endian(const std::byte* from) noexcept {
+    std::uint64_t raw;
+    std::memcpy(&raw, from, sizeof raw);
+    if constexpr (std::endian::native == std::endian::little) return __builtin_bswap64(raw);
+    return raw;
+  }
+
   template <typename Field>
   [[nodiscard]] Field field(Field NodeHeader::*member) const noexcept {
     const auto* header = reinterpret_cast<const NodeHeader*>(_page + kHeaderAt);
@@ -213,6 +222,29 @@ class NodeReader {
   [[nodiscard]] Bytes bounded(std::size_t offset, std::size_t size) const noexcept {
     if (offset > kPageSize || size > kPageSize - offset) return {};
     return {_page + offset, size};
+  }
+
+  struct Searched {
+    Bytes suffix;  //!< of the key, behind what all suffixes share
+    int side;      //!< of all keys on which the searched one is, if what they share says so; else 0
+  };
+  [[nodiscard]] Searched searched(Bytes key) const noexcept {
+    const Bytes suffix = key.after(prefix_len());
+    const std::size_t shared = shared_len();
+    if (shared == 0 || count() == 0) return {suffix, 0};
+    return {suffix.after(shared), compare_with_shared(suffix, shared)};
+  }
+  //! The first slot's cell begins with it.
+  [[nodiscard]] int compare_with_shared(Bytes suffix, std::size_t shared) const noexcept {
+    const std::size_t offset = slot_at(0).offset + cell_overhead();
+    constexpr std::size_t kWord = sizeof(std::uint64_t);
+    if (shared <= kWord && suffix.size() >= kWord && offset <= kPageSize - kWord) [[likely]] {
+      const std::uint64_t a = load_big_endian(suffix.data()), b = load_big_endian(_page + offset);
+      if ((a ^ b) >> 8 * (kWord - shared) == 0) return 0;
+      return a < b ? -1 : 1;
+    }
+    const std::size_t size = suffix.size() < shared ? suffix.size() : shared;
+    return compare_bytes(suffix.first(size), bounded(offset, shared));
   }
 
   //! The lines of a cell that will be read: mostly two or three.
@@ -285,10 +317,7 @@ class NodeReader {
     if (size >= kRest) [[likely]] {
       // Those before the end, not beyond it: the head's bytes among them are shifted out.
       const std::size_t end = size < kHeadAndRest ? size : kHeadAndRest;
-      std::uint64_t raw;
-      std::memcpy(&raw, suffix.data() + end - kRest, sizeof raw);
-      if constexpr (std::endian::native == std::endian::little) raw = __builtin_bswap64(raw);
-      return raw << 8 * (kHeadAndRest - end);
+      return load_big_endian(suffix.data() + end - kRest) << 8 * (kHeadAndRest - end);
     }
     std::uint64_t rest = 0;
     for (std::size_t i = kHead; i < size; ++i)
@@ -300,17 +329,15 @@ class NodeReader {
     if (size <= kHead) return 0;
     if (offset > kPageSize - kHeadAndRest) [[unlikely]]
       return rest_of(bounded(offset, size));
-    std::uint64_t raw;
-    std::memcpy(&raw, _page + offset + kHead, sizeof raw);
-    if constexpr (std::endian::native == std::endian::little) raw = __builtin_bswap64(raw);
-    return size >= kHeadAndRest ? raw : raw & ~(~std::uint64_t{0} >> 8 * (size - kHead));
+    const std::uint64_t rest = load_big_endian(_page + offset + kHead);
+    return size >= kHeadAndRest ? rest : rest & ~(~std::uint64_t{0} >> 8 * (size - kHead));
   }
-  //! Of two suffixes with the same head: where none is longer than it, their lengths say all. In nodes without a fence, as
-  //! the root is, keys of one kind often share the head, so the next bytes are compared without a call. `rest` is that of
-  //! `searched`.
+  //! Of two suffixes with the same head: where none is longer than it, their lengths say all; else the next bytes are
+  //! compared without a call. `searched` is behind what all suffixes share, `rest` is that of it.
   [[nodiscard]] int compare_with_suffix(Slot slot, Bytes searched, std::uint64_t rest) const noexcept {
-    const std::size_t offset = slot.offset + cell_overhead();
-    const std::size_t size = slot.suffix_len;
+    const std::size_t shared = shared_len();
+    const std::size_t offset = slot.offset + cell_overhead() + shared;
+    const std::size_t size = slot.suffix_len > shared ? slot.suffix_len - shared : 0;
     const std::uint64_t found_rest = rest_of_cell(offset, size);
     if (found_rest != rest) return found_rest < rest ? -1 : 1;
     if (size <= kHeadAndRest && searched.size() <= kHeadAndRest) return int(size) - int(searched.size());
