@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::size_t kSqeBytes = 128;
 constexpr std::size_t kSqeCommandOffset = 48;  // of sqe.cmd
-static_assert(kSqeCommandOffset + sizeof(nvme_uring_cmd) <= kSqeBytes);
 
 //! Starting block in dwords 10 and 11, number of blocks less one in dword 12.
 template <typename Command>
@@ -41,14 +40,18 @@ int issue(int fd, unsigned long request, void* command) noexcept {
 
 void prepare_transfer(io_uring_sqe& sqe, int fd, const Namespace& name_space, Opcode opcode,
                       std::uint64_t offset, void* data, std::uint32_t bytes) noexcept {
-  auto* raw = reinterpret_cast<std::byte*>(&sqe);
-  std::memset(raw, 0, kSqeBytes);
+  // In two pieces, which become plain stores; the whole at once became a string instruction.
+  sqe = io_uring_sqe{};
   sqe.opcode = IORING_OP_URING_CMD;
   sqe.fd = fd;
   sqe.cmd_op = NVME_URING_CMD_IO;
-  nvme_uring_cmd command{};
-  fill(command, name_space, opcode, offset, data, bytes);
-  std::memcpy(raw + kSqeCommandOffset, &command, sizeof command);
+  struct {
+    nvme_uring_cmd command;
+    std::uint64_t unused;
+  } area{};
+  static_assert(kSqeCommandOffset + sizeof area == kSqeBytes);
+  fill(area.command, name_space, opcode, offset, data, bytes);
+  std::memcpy(reinterpret_cast<std::byte*>(&sqe) + kSqeCommandOffset, &area, sizeof area);
 }
 
 int transfer(int fd, const Namespace& name_space, Opcode opcode, std::uint64_t offset, void* data,
