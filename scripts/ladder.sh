@@ -7,11 +7,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
   cat <<END
-usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] [--seconds S] [--dir FOLDER] [--report]
+usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] [--depth N] [--seconds S] [--dir FOLDER] [--report]
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
   --parts    of host, instructions and times, with commas (default all); JSON of the others stays what it was
   --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, a third)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
+  --depth    transfers in flight a thread, of rungs with a queue (default 128)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
   --report   only write docs/ladder.md again, from the JSON there is
@@ -19,10 +20,10 @@ END
 }
 fail() { echo "ladder.sh: $*" >&2; exit 2; }
 
-kernels=6.12,7.3 parts=host,instructions,times ios=3000 rounds=3 seconds=1 dir=build/ladder report=false
+kernels=6.12,7.3 parts=host,instructions,times ios=3000 rounds=3 depth=128 seconds=1 dir=build/ladder report=false
 while [ $# -gt 0 ]; do
   case "$1" in
-    --kernels | --parts | --ios | --rounds | --seconds | --dir)
+    --kernels | --parts | --ios | --rounds | --depth | --seconds | --dir)
       [ $# -ge 2 ] || fail "$1 needs a value"
       declare "${1#--}=$2"; shift 2 ;;
     --report) report=true; shift ;;
@@ -44,7 +45,7 @@ check() {
 }
 check --parts "$parts" host,instructions,times
 check --kernels "$kernels" 6.1,6.12,7.3
-for option in ios rounds; do
+for option in ios rounds depth; do
   [[ ${!option} =~ ^[1-9][0-9]*$ ]] || fail "--$option '${!option}': expected a whole number, at least 1"
 done
 
@@ -63,7 +64,7 @@ machine() {
   mkdir -p "$work/$kernel-$kind"
   echo "=== Linux $kernel in a virtual machine, $kind, $groups"
   tools/vm --kernel "$kernel" --nvme "$drive" --nvme "$drive" --load raid0 --timeout 2400 "${options[@]}" -- \
-    sh bench/vmbench/io/ladder_guest.sh "$work/$kernel-$kind" "$groups" "$@"
+    sh bench/vmbench/io/ladder_guest.sh "$work/$kernel-$kind" "$groups" --depth "$depth" "$@"
 }
 
 # merge KERNEL KIND: docs/ladder-KERNEL-KIND.json, from the top rung down.
@@ -94,7 +95,7 @@ if ! $report; then
 
   if wanted host; then
     echo "=== this machine"
-    "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --seconds "$seconds" --json docs/ladder-host.json \
+    "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --depth "$depth" --seconds "$seconds" --json docs/ladder-host.json \
       --tsv "$work/host.tsv"
   fi
   for kernel in ${kernels//,/ }; do

@@ -32,9 +32,10 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
 - What is left of fio's has its engine's code, too: in user space some 150 instructions an I/O for `io_uring`, where the bench's loop takes
   40 and the library's queue 230 (`valgrind --tool=callgrind`, each beyond its null engine).
 - Both keep to the same depth and batch: they wait for a batch, then fill all places that are free and submit them in one call. The bench waits in that
-  call, fio in one more: 0.11 calls an I/O against 0.07 (`strace -e io_uring_enter` on a file, depth 32, batch 8). While fio submitted a
-  batch a call, it made 0.15, and `passthrough-buffers` was 8 to 11 % below it. Between fio's two calls a fast drive answers, so fio does not sleep where the
-  bench, in its one call, does: where *switches* say 0.03 against 0.00, that is 3 % of the count, at some 6 000 instructions a sleep.
+  call, fio in one more: 0.11 calls an I/O against 0.07 (`strace -e io_uring_enter` on a file, depth 32, batch 8).
+- The depth is 128, so that the drives are never late and nobody sleeps: a sleep is some 6 000 instructions, and 0.03 of them an I/O, as
+  *switches* tells, would be 3 % of a rung. At a depth of 32 fio, which is slower, sleeps less than the bench: on 7.3 `uring` was 6 % above fio
+  there, and is 2 % here.
 - Counted rows are medians of several rounds, in which bench and fio take turns; how many, and the lowest and highest, are in the JSON
   (`rounds`, `rounds_from`, `rounds_to`).
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
@@ -43,8 +44,9 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
   than 400 transfers a second together (`tools/vm --nvme SIZE,shared-iops=400`) and so answer late; *switches* are context switches an
   I/O, bench / fio, and where both are near 1, both have slept for each. (A block that comes a second time is in the page cache and needs none.)
 - `mmap` takes its pages out of the mapping at the end, in the count: fio's has that, too, since it ends within it.
-- Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive. A sleep
-  is some 6 000 instructions: 0.03 of them an I/O, as *switches* tells, are 3 % of such a rung.
+- Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive.
+- On polled passthrough several threads are pinned, fio's too, each to a CPU with a poll queue of its own: Linux can oops where two rings poll one
+  hardware queue (`libvmcache/storage/poll_queues.hpp`).
 - kcycles an I/O: time stamp counter x cores used. Cores: CPU time of the process and of io_uring's threads for it, over elapsed time.
 - `uring*` and `passthrough*` stripe over both drives in the bench (64 KiB), `uring-md` leaves that to md (RAID 0 of the same chunk, made by
   sysfs, without metadata), `uring-fs` and what stands above it go to a file on ext4 on that array. `vmcache-*` go through the library's
