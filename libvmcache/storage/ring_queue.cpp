@@ -285,12 +285,14 @@ class RingQueue final : public IoQueue {
   //! Books what the kernel says of a command: bytes or 0, an NVMe status, or -errno. False if it, or the rest of
   //! it, must be asked for again.
   [[nodiscard]] bool account(Command& command, int result) const noexcept {
+    const std::int64_t wanted = _settings.passthrough ? 0 : static_cast<std::int64_t>(command.piece.bytes);
+    if (result == wanted) [[likely]]
+      return true;
     IoRequest& request = *command.request;
     if (result == -EINTR || result == -EAGAIN) return false;
     if (result < 0) {
       request.error = -result;
     } else if (_settings.passthrough) {
-      if (result == 0) return true;
       if (nvme::may_pass(result) && command.retries < nvme::kMostRetries) {
         ++command.retries;
         ++request.retries;
@@ -304,7 +306,7 @@ class RingQueue final : public IoQueue {
       command.data += result;
       command.piece.offset += static_cast<std::uint64_t>(result);
       command.piece.bytes -= static_cast<std::uint64_t>(result);
-      return command.piece.bytes == 0;
+      return false;
     }
     return true;
   }

@@ -53,10 +53,15 @@ class LibraryWay final : public IoWay {
         _requests(lane.config().depth),
         _done(lane.config().depth) {
     for (vmcache::IoRequest& request : _requests) _free.push_back(&request);
+    _batch.reserve(_requests.size());
     if (options.polled && !_queue->polled())
       throw RungMissing("another thread polls the hardware queue, and two may not (IoUringOptions::polled)");
-    _registered = options.buffers;
-    if (_registered) use_arena();
+    if (options.buffers) use_arena();
+    for (std::size_t i = 0; i < _requests.size(); i++) {
+      _requests[i].data = _lane.slots()[i].buffer;
+      if (options.buffers) _requests[i].registered = _requests[i].data;
+      _requests[i].bytes = static_cast<std::uint32_t>(lane.config().io_bytes);
+    }
   }
 
   void run() override {
@@ -96,11 +101,8 @@ class LibraryWay final : public IoWay {
       _free.pop_back();
       IoSlot& slot = slot_of(request);
       _lane.start(slot);
-      request = vmcache::IoRequest{};
+      request.error = 0;
       request.offset = slot.number * kBlock;
-      request.data = slot.buffer;
-      if (_registered) request.registered = slot.buffer;
-      request.bytes = static_cast<std::uint32_t>(_lane.config().io_bytes);
       _batch.push_back(&request);
     }
     if (!_batch.empty()) _queue->submit(_batch);
@@ -114,7 +116,6 @@ class LibraryWay final : public IoWay {
 
   IoLane& _lane;
   bool _polled;
-  bool _registered = false;
   std::shared_ptr<vmcache::Storage> _storage;
   std::unique_ptr<vmcache::IoQueue> _queue;
   std::vector<vmcache::IoRequest> _requests;
