@@ -11,7 +11,8 @@ usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] 
   --kernels  of the virtual machines, with commas (default 6.12,7.3)
   --parts    of host, instructions and times, with commas (default all); JSON of the others stays what it was
   --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, a third)
-  --rounds   of a row and its fio, which take turns, where instructions are counted (default 3)
+  --rounds   of a row and its fio, which take turns, where instructions are counted (default 3; of rungs that wait for
+             each, at least 5)
   --depth    transfers in flight a thread, of rungs with a queue (default 128)
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
@@ -73,16 +74,22 @@ merge() {
   scripts/ladder_report.py merge "docs/ladder-$1-$2.json" "${parts[@]}"
 }
 
+span=768MiB
+
 count_instructions() {
-  local kernel=$1 counted=(--rounds "$rounds" --icount-clock)
+  local kernel=$1 least=$rounds
   # Who waits for each transfer sleeps, or not, as it pleases the host: drives that are always late make it sleep each time.
-  machine "$kernel" instructions blocking ",shared-iops=400" --icount -- --ios $(((ios + 2) / 3)) "${counted[@]}"
-  machine "$kernel" instructions disks,md,fs "" --icount -- --ios "$ios" "${counted[@]}"
+  # A small span has few page tables, which fio, whose runs are longer, makes for fewer of its transfers. A page fault's count
+  # has two modes: more rounds.
+  [ "$least" -ge 5 ] || least=5
+  machine "$kernel" instructions blocking ",shared-iops=400" --icount -- --span 256MiB --ios $(((ios + 2) / 3)) \
+    --rounds "$least" --icount-clock
+  machine "$kernel" instructions disks,md,fs "" --icount -- --span $span --ios "$ios" --rounds "$rounds" --icount-clock
   merge "$kernel" instructions
 }
 
 measure_times() {
-  machine "$1" times disks,md,blocking,fs "" --cpus 2 -- --seconds "$seconds" --threads 1,2
+  machine "$1" times disks,md,blocking,fs "" --cpus 2 -- --span $span --seconds "$seconds" --threads 1,2
   merge "$1" times
 }
 

@@ -43,7 +43,9 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
   emulated drive answers before or after the caller has gone to sleep, as its host pleases. So these three have drives of their own that make no more
   than 400 transfers a second together (`tools/vm --nvme SIZE,shared-iops=400`) and so answer late; *switches* are context switches an
   I/O, bench / fio, and where both are near 1, both have slept for each. (A block that comes a second time is in the page cache and needs none.)
-- `mmap` takes its pages out of the mapping at the end, in the count: fio's has that, too, since it ends within it.
+- `mmap` takes its pages out of the mapping at the end, in the count: fio's has that, too, since it ends within it. These three use 256 MiB of the file: over
+  more, page tables would be made for a larger share of the bench's transfers than of fio's, whose runs are longer. A fault has two costs, some
+  2 500 instructions apart, and keeps to one of them for most of a run.
 - Counts of rungs with interrupts and a queue differ by some 3 % from run to run, those of polled ones with the speed of the drive.
 - On polled passthrough several threads are pinned, fio's too, each to a CPU with a poll queue of its own: Linux can oops where two rings poll one
   hardware queue (`libvmcache/storage/poll_queues.hpp`).
@@ -119,6 +121,11 @@ def timed_table(rows):
                    show(row["p50_us"], 0), show(row["p99_us"], 0)] for row in rows])
 
 
+def any_of(numbers):
+    """`3 or 5`"""
+    return " or ".join(map(str, sorted(numbers)))
+
+
 def section(path):
     """A ladder's heading, machine, table, and what is missing from it."""
     report = json.loads(path.read_text(encoding="utf-8"))
@@ -127,10 +134,9 @@ def section(path):
     title = f"Linux {name}, {KINDS[kind]}" if name else KINDS.get(kind, kind).capitalize()
     given = [row for row in rows if "reason" not in row]
     commands = context["command"] if isinstance(context["command"], list) else [context["command"]]
-    rounds = max((row.get("rounds", 1) for row in rows), default=1)
-    of = f", medians of {rounds} rounds" if rounds > 1 else ""
-    ios = " or ".join(map(str, sorted({row["ios"] for row in given})))  # the groups differ
-    amount = f"{ios} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
+    rounds, ios = ({row.get(key, 1) for row in given} for key in ("rounds", "ios"))  # the groups differ
+    of = f", medians of {any_of(rounds)} rounds" if rounds != {1} else ""
+    amount = f"{any_of(ios)} I/Os a row{of}" if context["ios_a_row"] else f"{context['seconds_a_row']} s a row"
     text = [f"## {title}\n\n`{path.name}`: {context['kernel']}, {context['cpus']} x {context['cpu']}, {context['date']}, "
             f"{amount}, depth and batch as in the command:\n"]
     text.append("```\n" + "\n".join(commands) + "\n```\n")

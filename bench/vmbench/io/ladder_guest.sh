@@ -9,14 +9,13 @@ out=$1 groups=$2
 shift 2
 vmbench=build/release/bench/vmbench
 chunk=65536 # of the array, and the bench's own stripe: both lay blocks out alike
-span=768MiB
 
 ladder() { # GROUP DEVICES RUNGS OPTION...
   name=$1 devices=$2 rungs=$3
   shift 3
   case ",$groups," in *",$name,"*) ;; *) return 0 ;; esac
   echo "--- $name"
-  "$vmbench" io --devices "$devices" --rungs "$rungs" --span $span --stripe $chunk --content-will-be-lost \
+  "$vmbench" io --devices "$devices" --rungs "$rungs" --stripe $chunk --content-will-be-lost \
     --json "$out/$name.json" "$@"
 }
 
