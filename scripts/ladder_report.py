@@ -35,7 +35,7 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
   call, fio in one more: 0.11 calls an I/O against 0.07 (`strace -e io_uring_enter` on a file, depth 32, batch 8).
 - The depth is 128, so that the drives are never late and nobody sleeps: a sleep is some 6 000 instructions, and 0.03 of them an I/O, as
   *switches* tells, would be 3 % of a rung. At a depth of 32 fio, which is slower, sleeps less than the bench: on 7.3 `uring` was 6 % above fio
-  there, and is 2 % here.
+  there, `uring-buffers` 8 %.
 - Counted rows are medians of several rounds, in which bench and fio take turns; how many, and the lowest and highest, are in the JSON
   (`rounds`, `rounds_from`, `rounds_to`).
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
