@@ -14,6 +14,7 @@
 #include <cerrno>
 
 #include "log.hpp"
+#include "storage/access_times.hpp"
 #include "storage/block_queue.hpp"
 #include "storage/device.hpp"
 #include "storage/file_size_limit.hpp"
@@ -133,6 +134,7 @@ class FileDevice final : public Device {
            denied ? (writes ? "no permission to read and write" : "no permission to read") : "opening");
     }
     _fd = FileDescriptor(fd);
+    forgo_access_times(fd);
   }
 
   void inspect() {

@@ -21,6 +21,7 @@
 #include "io/block_mark.hpp"
 #include "io/errors.hpp"
 #include "io/number_blocks.hpp"
+#include "storage/access_times.hpp"
 
 namespace vmbench {
 
@@ -173,6 +174,7 @@ OpenLayer::OpenLayer(const Layer& layer, int flags, bool char_devices) {
       throw RungMissing(fmt::format("open of {}{}: {}", path, (flags & O_DIRECT) != 0 ? " with O_DIRECT" : "",
                                     std::strerror(error)));
     }
+    vmcache::forgo_access_times(fd);  // as fio does
     _fds.push_back(fd);
   }
 }

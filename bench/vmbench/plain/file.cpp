@@ -13,6 +13,7 @@
 
 #include "common/progress.hpp"
 #include "plain/bulk_build.hpp"
+#include "storage/access_times.hpp"
 
 namespace vmbench::plain {
 
@@ -77,6 +78,7 @@ class FileSink {
 File::File(const std::string& path, std::uint64_t records, bool direct)
     : _path(path), _fd(open(path.c_str(), O_RDWR | O_CLOEXEC | (direct ? O_DIRECT : 0))) {
   if (_fd < 0) fail(path, "open");
+  vmcache::forgo_access_times(_fd);  // as the library does
   if (!read_header(_fd, _header) || _header.records != records) {
     ::close(_fd);
     throw std::runtime_error(fmt::format("{}: does not hold {} records of vmbench", path, records));
