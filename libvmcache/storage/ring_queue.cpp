@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -54,10 +55,10 @@ class RingQueue final : public IoQueue {
       _registrant = ::gettid();
     // A command never waits for a free entry, and the completion queue, twice as long, never overflows.
     _commands.resize(_ring.sq.ring_entries);
-    for (Command& command : _commands) _free.push_back(&command);
+    for (Command& command : _commands) command.next_free = std::exchange(_free, &command);
     // Nothing is allocated while transfers are under way: who would take the blame?
     _retry.reserve(_commands.size());
-    _finished.reserve(depth);
+    _finished = std::make_unique<IoRequest*[]>(depth);
     _backlog.reserve(depth);
   }
   ~RingQueue() override {
@@ -75,31 +76,28 @@ class RingQueue final : public IoQueue {
 
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
-    _backlog.erase(_backlog.begin(), _backlog.begin() + static_cast<std::ptrdiff_t>(_backlog_next));
-    _backlog_next = 0;
+    _in_flight += static_cast<unsigned>(requests.size());
     for (IoRequest* request : requests) {
       request->done_bytes = 0;
       request->commands = 0;
       request->retries = 0;
-      _backlog.push_back(request);
+      if (!_backlog.empty() || !cut(*request)) _backlog.push_back(request);
     }
-    _in_flight += static_cast<unsigned>(requests.size());
-    feed();
   }
 
   std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
     for (Command* command : _retry) prepare(*command);
     _retry.clear();
-    const unsigned under_way = commands_in_flight();
-    if (under_way > 0) {
-      const bool wait = timeout_ns > 0 && _finished.empty();
-      enter(wait ? std::min(wait_for, under_way) : 0, timeout_ns);
+    if (_under_way > 0) {
+      const bool wait = timeout_ns > 0 && _finished_count == 0;
+      enter(wait ? std::min(wait_for, _under_way) : 0, timeout_ns);
       collect();
       feed();
     }
-    const std::size_t n = std::min(completed.size(), _finished.size());
-    std::copy_n(_finished.begin(), n, completed.begin());
-    _finished.erase(_finished.begin(), _finished.begin() + static_cast<std::ptrdiff_t>(n));
+    const std::size_t n = std::min<std::size_t>(completed.size(), _finished_count);
+    std::copy_n(_finished.get(), n, completed.begin());
+    std::copy(_finished.get() + n, _finished.get() + _finished_count, _finished.get());
+    _finished_count -= static_cast<unsigned>(n);
     _in_flight -= static_cast<unsigned>(n);
     return n;
   }
@@ -115,6 +113,7 @@ class RingQueue final : public IoQueue {
     std::byte* data = nullptr;
     unsigned retries = 0;
     bool registered = false;  // data is in the ring's registered memory
+    Command* next_free = nullptr;
   };
 
   //! Without a claim completions come by interrupt.
@@ -141,29 +140,32 @@ class RingQueue final : public IoQueue {
     return ::io_uring_register_iowq_aff(&_ring, sizeof cpus, &cpus) == 0;
   }
 
-  [[nodiscard]] unsigned commands_in_flight() const noexcept {
-    return static_cast<unsigned>(_commands.size() - _free.size());
-  }
-
   //! Of memory that is wanted back, as soon as no transfer uses it.
   void let_go_of_memory() noexcept {
-    if (!_settings.memory || !_settings.memory->retired() || commands_in_flight() > 0) return;
+    if (!_settings.memory || !_settings.memory->retired() || _under_way > 0) return;
     (void)::io_uring_unregister_buffers(&_ring);
     _settings.memory.reset();
   }
 
   //! Cuts what waits into commands, as long as there are any.
   void feed() noexcept {
-    while (_backlog_next < _backlog.size() && !_free.empty()) {
-      IoRequest& request = *_backlog[_backlog_next];
-      if (request.error != 0) {  // of an earlier command: the rest is of no use
-        ++_backlog_next;
-        request.done_bytes = request.bytes;
-        if (request.commands == 0) _finished.push_back(&request);
-        continue;
-      }
-      Command& command = *_free.back();
-      _free.pop_back();
+    if (_backlog.empty()) return;
+    auto waiting = _backlog.begin();
+    while (waiting != _backlog.end() && cut(**waiting)) ++waiting;
+    _backlog.erase(_backlog.begin(), waiting);
+  }
+
+  //! Puts the rest of a request into commands. False if there are not enough of them.
+  [[nodiscard]] bool cut(IoRequest& request) noexcept {
+    if (request.error != 0) {  // of an earlier command: the rest is of no use
+      request.done_bytes = request.bytes;
+      if (request.commands == 0) finish(request);
+      return true;
+    }
+    do {
+      if (_free == nullptr) return false;
+      Command& command = *std::exchange(_free, _free->next_free);
+      ++_under_way;
       command.request = &request;
       command.retries = 0;
       command.registered = _settings.memory && request.registered != nullptr;
@@ -176,10 +178,12 @@ class RingQueue final : public IoQueue {
       }
       request.done_bytes += static_cast<std::uint32_t>(command.piece.bytes);
       ++request.commands;
-      if (request.done_bytes == request.bytes) ++_backlog_next;
       prepare(command);
-    }
+    } while (request.done_bytes < request.bytes);
+    return true;
   }
+
+  void finish(IoRequest& request) noexcept { _finished[_finished_count++] = &request; }
 
   void prepare(Command& command) noexcept {
     io_uring_sqe* sqe = ::io_uring_get_sqe(&_ring);
@@ -246,7 +250,7 @@ class RingQueue final : public IoQueue {
         (void)::io_uring_submit(&_ring);
       }
       const unsigned seen = collect();
-      if (_finished.size() >= wait_for || !_retry.empty()) return;
+      if (_finished_count >= wait_for || !_retry.empty()) return;
       if (seen > 0) feed();  // of a request that is cut into more commands than there were
       const std::uint64_t now = clock_ns();
       if (!submits && seen == 0) _empty_poll_ns += now - last;
@@ -278,8 +282,9 @@ class RingQueue final : public IoQueue {
       _retry.push_back(&command);
       return;
     }
-    _free.push_back(&command);
-    if (--request.commands == 0 && request.done_bytes == request.bytes) _finished.push_back(&request);
+    command.next_free = std::exchange(_free, &command);
+    --_under_way;
+    if (--request.commands == 0 && request.done_bytes == request.bytes) finish(request);
   }
 
   //! Books what the kernel says of a command: bytes or 0, an NVMe status, or -errno. False if it, or the rest of
@@ -319,11 +324,12 @@ class RingQueue final : public IoQueue {
   unsigned _in_flight = 0;  // requests
   pid_t _registrant = 0;    // the thread that registered the ring
   std::vector<Command> _commands;
-  std::vector<Command*> _free;
+  Command* _free = nullptr;          // a list by next_free
+  unsigned _under_way = 0;           // commands
   std::vector<Command*> _retry;      // short, interrupted, or failed for now: asked for with the next reap
-  std::vector<IoRequest*> _backlog;  // from _backlog_next on: not, or not wholly, put into commands
-  std::size_t _backlog_next = 0;
-  std::vector<IoRequest*> _finished;  // not reaped
+  std::vector<IoRequest*> _backlog;  // not, or not wholly, put into commands
+  std::unique_ptr<IoRequest*[]> _finished;  // not reaped; room for all that may be in flight
+  unsigned _finished_count = 0;
   std::uint64_t _empty_poll_ns = 0;
 };
 
