@@ -82,42 +82,35 @@ class NodeReader {
   //! The slot for `key`, which must lie within the fences: its first prefix_len() bytes are not looked at.
   [[nodiscard]] Position lower_bound(Bytes key) const noexcept {
     const unsigned slots = count();
-    const auto [suffix, side] = searched(key);
+    const auto [suffix, head, side] = searched(key, slots);
     if (side != 0) return {side < 0 ? 0 : slots, false};
-    const std::uint32_t head = head_of(suffix);
-    unsigned low = 0;
-    unsigned high = slots;
+    Range range{0, slots};
     if (slots > kHints) {
-      narrow(head, slots, low, high);
-      __builtin_prefetch(slot_address(low));
-      __builtin_prefetch(slot_address(high));
+      range = narrow(head, slots);
+      __builtin_prefetch(slot_address(range.first));
+      __builtin_prefetch(slot_address(range.last));
     }
-    low = first_head_not_less(head, low, high);
-    if (low >= high || head_at(low) != head) return {low, false};
-    prefetch_cell(low);
-    return break_tie(suffix, head, low, high);
+    const unsigned index = first_head_not_less(head, range);
+    if (index >= slots || head_at(index) != head) return {index, false};
+    prefetch_cell(index);
+    return break_tie(suffix, head, index, slots);
   }
 
   //! For one who looks up several keys in turns: asks for the slots among which the hints place the key ...
   void prefetch_slots_for(Bytes key) const noexcept {
     const unsigned slots = count();
-    unsigned low = 0;
-    unsigned high = slots;
-    if (slots > kHints) narrow(head_of(searched(key).suffix), slots, low, high);
+    const Range range = range_of(searched(key, slots).head, slots);
     constexpr std::ptrdiff_t kLine = 64;
-    for (const std::byte* line = slot_address(low); line <= slot_address(high); line += kLine) {
+    for (const std::byte* line = slot_address(range.first); line <= slot_address(range.last); line += kLine) {
       __builtin_prefetch(line);
     }
   }
   //! ... and, when they have come, for the cell that will be compared.
   void prefetch_cell_for(Bytes key) const noexcept {
     const unsigned slots = count();
-    const std::uint32_t head = head_of(searched(key).suffix);
-    unsigned low = 0;
-    unsigned high = slots;
-    if (slots > kHints) narrow(head, slots, low, high);
-    low = first_head_not_less(head, low, high);
-    if (low < slots) prefetch_cell(low);
+    const std::uint32_t head = searched(key, slots).head;
+    const unsigned index = first_head_not_less(head, range_of(head, slots));
+    if (index < slots) prefetch_cell(index);
   }
 
   //! The child to follow for `key`. kNoPage if the bytes make no sense.
@@ -226,25 +219,42 @@ class NodeReader {
 
   struct Searched {
     Bytes suffix;  //!< of the key, behind what all suffixes share
-    int side;      //!< of all keys on which the searched one is, if what they share says so; else 0
+    std::uint32_t head;
+    int side;  //!< of all keys on which the searched one is, if what they share says so; else 0
   };
-  [[nodiscard]] Searched searched(Bytes key) const noexcept {
-    const Bytes suffix = key.after(prefix_len());
-    const std::size_t shared = shared_len();
-    if (shared == 0 || count() == 0) return {suffix, 0};
-    return {suffix.after(shared), compare_with_shared(suffix, shared)};
+  [[nodiscard]] Searched searched(Bytes key, unsigned slots) const noexcept {
+    const std::size_t prefix = prefix_len();
+    const std::size_t shared = slots != 0 ? shared_len() : 0;
+    if (shared == 0) [[likely]]
+      return {key.after(prefix), head_after(key, prefix), 0};
+    return {key.after(prefix + shared), head_after(key, prefix + shared),
+            compare_with_shared(key.after(prefix), shared)};
   }
   //! The first slot's cell begins with it.
   [[nodiscard]] int compare_with_shared(Bytes suffix, std::size_t shared) const noexcept {
     const std::size_t offset = slot_at(0).offset + cell_overhead();
     constexpr std::size_t kWord = sizeof(std::uint64_t);
-    if (shared <= kWord && suffix.size() >= kWord && offset <= kPageSize - kWord) [[likely]] {
-      const std::uint64_t a = load_big_endian(suffix.data()), b = load_big_endian(_page + offset);
+    constexpr std::size_t kLastWord = kPageSize - kWord;
+    if (shared <= kWord && suffix.size() >= kWord && offset < kPageSize) [[likely]] {
+      // A root's first cell may end with the page: the word is then the last one, shifted.
+      const std::size_t beyond = offset > kLastWord ? offset - kLastWord : 0;
+      const std::uint64_t a = load_big_endian(suffix.data());
+      const std::uint64_t b = load_big_endian(_page + offset - beyond) << 8 * beyond;
       if ((a ^ b) >> 8 * (kWord - shared) == 0) return 0;
       return a < b ? -1 : 1;
     }
     const std::size_t size = suffix.size() < shared ? suffix.size() : shared;
     return compare_bytes(suffix.first(size), bounded(offset, shared));
+  }
+  //! head_of(key.after(skip)). Where that is shorter than a head, the bytes before it are there to be shifted out.
+  [[nodiscard]] static std::uint32_t head_after(Bytes key, std::size_t skip) noexcept {
+    if (key.size() < kHead || skip > key.size()) [[unlikely]]
+      return head_of(key.after(skip));
+    const std::size_t most = key.size() - kHead;
+    const std::size_t beyond = skip > most ? skip - most : 0;
+    std::uint32_t raw;
+    std::memcpy(&raw, key.data() + skip - beyond, sizeof raw);
+    return static_cast<std::uint32_t>(std::uint64_t{to_big_endian(raw)} << 8 * beyond);
   }
 
   //! The lines of a cell that will be read: mostly two or three.
@@ -252,53 +262,45 @@ class NodeReader {
     const std::byte* cell = _page + slot_at(index).offset;
     for (std::size_t i = 0; i < 3; ++i) __builtin_prefetch(cell + i * 64);
   }
-  //! How many hints are less than `head`, and how many not greater; a guess if they are not in order, at most kHints.
-  struct HintCounts {
-    unsigned less;
-    unsigned not_greater;
-  };
-  [[nodiscard]] HintCounts compare_hints(std::uint32_t head) const noexcept {
+  //! How many hints are less than `head`; a guess if they are not in order, at most kHints.
+  [[nodiscard]] unsigned hints_less_than(std::uint32_t head) const noexcept {
     const auto* hints = reinterpret_cast<const NodeHeader*>(_page + kHeaderAt)->hints.data();
 #if defined(__SSE2__)
-    // In order, so the first that is not less, or is greater, says how many: masks instead of sums, which take twice the
+    // In order, so the first that is not less says how many: a mask instead of a sum, which takes twice the
     // instructions. There are signed comparisons only.
     static_assert(kHints == 16);
     const __m128i bias = _mm_set1_epi32(std::numeric_limits<int>::min());
     const __m128i wanted = _mm_xor_si128(_mm_set1_epi32(static_cast<int>(head)), bias);
-    __m128i less[4], greater[4];
-    for (std::size_t i = 0; i < 4; ++i) {
-      const __m128i four =
-          _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(hints + 4 * i)), bias);
-      less[i] = _mm_cmpgt_epi32(wanted, four);
-      greater[i] = _mm_cmpgt_epi32(four, wanted);
-    }
-    const auto mask_of = [](const __m128i* lanes) {
-      return static_cast<unsigned>(_mm_movemask_epi8(
-          _mm_packs_epi16(_mm_packs_epi32(lanes[0], lanes[1]), _mm_packs_epi32(lanes[2], lanes[3]))));
+    const auto less = [&](std::size_t four) {
+      const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(hints + 4 * four));
+      return _mm_cmpgt_epi32(wanted, _mm_xor_si128(some, bias));
     };
-    constexpr unsigned kEnd = 1U << kHints;
-    return {static_cast<unsigned>(std::countr_zero(~mask_of(less))),
-            static_cast<unsigned>(std::countr_zero(mask_of(greater) | kEnd))};
+    const __m128i all = _mm_packs_epi16(_mm_packs_epi32(less(0), less(1)), _mm_packs_epi32(less(2), less(3)));
+    return static_cast<unsigned>(std::countr_one(static_cast<unsigned>(_mm_movemask_epi8(all))));
 #else
-    HintCounts counts{0, 0};
-    for (std::size_t i = 0; i < kHints; ++i) {
-      const std::uint32_t hint = hints[i];
-      counts.less += unsigned(hint < head);
-      counts.not_greater += unsigned(hint <= head);
-    }
-    return counts;
+    unsigned less = 0;
+    for (std::size_t i = 0; i < kHints; ++i) less += unsigned(hints[i] < head);
+    return less;
 #endif
   }
-  //! hints[i] is the head of slot (i + 1) * distance.
-  void narrow(std::uint32_t head, unsigned slots, unsigned& low, unsigned& high) const noexcept {
-    const auto [less, not_greater] = compare_hints(head);
+  //! Of slots.
+  struct Range {
+    unsigned first;
+    unsigned last;  //!< the one behind, if all heads in between are less
+  };
+  //! Where the first head that is not less is: hints[i] is the head of slot (i + 1) * distance.
+  [[nodiscard]] Range narrow(std::uint32_t head, unsigned slots) const noexcept {
+    const unsigned less = hints_less_than(head);
     const unsigned distance = slots / unsigned(kHints + 1);
-    if (less != 0) low = distance * less + 1;
-    if (not_greater < kHints) high = distance * (not_greater + 1);
-    if (low > high) low = high;  // only in a node that is changing
+    const unsigned hint_before = less * distance;
+    return {hint_before + unsigned(less != 0), less < kHints ? hint_before + distance : slots};
   }
-  [[nodiscard]] unsigned first_head_not_less(std::uint32_t head, unsigned low, unsigned high) const noexcept {
-    unsigned size = high - low;
+  [[nodiscard]] Range range_of(std::uint32_t head, unsigned slots) const noexcept {
+    return slots > kHints ? narrow(head, slots) : Range{0, slots};
+  }
+  [[nodiscard]] unsigned first_head_not_less(std::uint32_t head, Range range) const noexcept {
+    unsigned low = range.first;
+    unsigned size = range.last - range.first;
     while (size > 0) {
       const unsigned half = size / 2;
       const bool less = head_at(low + half) < head;
