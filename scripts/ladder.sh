@@ -13,7 +13,7 @@ usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] 
   --ios      transfers a row where instructions are counted (default 3000; of rungs that wait for each, a third)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3; of rungs that wait for
              each, at least 5)
-  --depth    transfers in flight a thread, of rungs with a queue (default 128)
+  --depth    transfers in flight a thread, of rungs with a queue (default 128); a quarter of them is the batch
   --seconds  a row where time is measured (default 1)
   --dir      a folder on the disk to be measured on this machine (default build/ladder)
   --report   only write docs/ladder.md again, from the JSON there is
@@ -50,6 +50,7 @@ for option in ios rounds depth; do
   [[ ${!option} =~ ^[1-9][0-9]*$ ]] || fail "--$option '${!option}': expected a whole number, at least 1"
 done
 
+batch=$(((depth + 3) / 4)) # as large a part as the library's workers wait for
 wanted() { case ",$parts," in *",$1,"*) true ;; *) false ;; esac }
 
 vmbench=build/release/bench/vmbench
@@ -65,7 +66,7 @@ machine() {
   mkdir -p "$work/$kernel-$kind"
   echo "=== Linux $kernel in a virtual machine, $kind, $groups"
   tools/vm --kernel "$kernel" --nvme "$drive" --nvme "$drive" --load raid0 --timeout 2400 "${options[@]}" -- \
-    sh bench/vmbench/io/ladder_guest.sh "$work/$kernel-$kind" "$groups" --depth "$depth" "$@"
+    sh bench/vmbench/io/ladder_guest.sh "$work/$kernel-$kind" "$groups" --depth "$depth" --batch "$batch" "$@"
 }
 
 # merge KERNEL KIND: docs/ladder-KERNEL-KIND.json, from the top rung down.
@@ -102,7 +103,7 @@ if ! $report; then
 
   if wanted host; then
     echo "=== this machine"
-    "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --depth "$depth" --seconds "$seconds" --json docs/ladder-host.json \
+    "$vmbench" io --devices "$dir/ladder.file" --span 1GiB --depth "$depth" --batch "$batch" --seconds "$seconds" --json docs/ladder-host.json \
       --tsv "$work/host.tsv"
   fi
   for kernel in ${kernels//,/ }; do

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <span>
 
@@ -207,7 +208,8 @@ class RingWay final : public IoWay {
 
   void prepare_command(io_uring_sqe& sqe, int fd, const IoSlot& slot, unsigned index) const {
     const NvmeNamespace& space = _namespaces[slot.device];
-    std::memset(&sqe, 0, 2 * sizeof sqe);  // SQE128
+    const std::uint64_t lba = slot.offset >> space.lba_shift;
+    sqe = {};
     sqe.opcode = IORING_OP_URING_CMD;
     sqe.fd = fd;
     sqe.cmd_op = NVME_URING_CMD_IO;
@@ -215,16 +217,15 @@ class RingWay final : public IoWay {
       sqe.uring_cmd_flags = IORING_URING_CMD_FIXED;
       sqe.buf_index = static_cast<std::uint16_t>(index);
     }
-    nvme_uring_cmd command{};
+    // SQE128: there is room for it behind the entry's own fields.
+    auto& command = *new (sqe.cmd) nvme_uring_cmd{};
     command.opcode = _lane.config().write ? kNvmeWrite : kNvmeRead;
     command.nsid = space.nsid;
     command.addr = reinterpret_cast<std::uint64_t>(slot.buffer);
     command.data_len = static_cast<std::uint32_t>(_lane.config().io_bytes);
-    const std::uint64_t lba = slot.offset >> space.lba_shift;
     command.cdw10 = static_cast<std::uint32_t>(lba);
     command.cdw11 = static_cast<std::uint32_t>(lba >> 32);
     command.cdw12 = static_cast<std::uint32_t>(_lane.config().io_bytes >> space.lba_shift) - 1;  // 0's based
-    std::memcpy(sqe.cmd, &command, sizeof command);
   }
 
   unsigned reap() {
