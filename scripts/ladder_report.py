@@ -29,13 +29,14 @@ number and every read is checked. Raw figures with kernel, date and commands (fi
   histogram) is counted in the same way. What is left of both stands side by side: the interface's work, in user space and kernel. fio's
   count is the difference of a long and a short run, since starting it costs more than a thousand I/Os. Its empty polls cannot be told
   from the rest, so polled rungs have no reference there.
-- What is left of fio's has its engine's code, too: in user space some 150 instructions an I/O for `io_uring`, where the bench's loop takes
-  40 and the library's queue 230 (`valgrind --tool=callgrind`, each beyond its null engine).
+- What is left of fio's has its engine's code, too: in user space some 140 instructions an I/O for `io_uring`, where the bench's loop takes
+  70 and the library's queue 170, on a file 195 (`valgrind --tool=callgrind`, each beyond its null engine).
 - Both keep to the same depth and batch: they wait for a batch, then fill all places that are free and submit them in one call. The bench waits in that
-  call, fio in one more: 0.11 calls an I/O against 0.07 (`strace -e io_uring_enter` on a file, depth 32, batch 8).
+  call, fio in one more: 0.02 calls an I/O against 0.05 (`strace -c -f -e io_uring_enter` on a file, depth 128, batch 32). The batch is a quarter of the depth.
+- Files and devices are opened with `O_NOATIME` by the bench, the library and fio: without it, a read is some 200 instructions more.
 - The depth is 128, so that the drives are never late and nobody sleeps: a sleep is some 6 000 instructions, and 0.03 of them an I/O, as
-  *switches* tells, would be 3 % of a rung. At a depth of 32 fio, which is slower, sleeps less than the bench: on 7.3 `uring` was 6 % above fio
-  there, `uring-buffers` 8 %.
+  *switches* tells, would be 3 % of a rung. At a depth of 32 fio, which is slower,
+  sleeps less than the bench.
 - Counted rows are medians of several rounds, in which bench and fio take turns; how many, and the lowest and highest, are in the JSON
   (`rounds`, `rounds_from`, `rounds_to`).
 - fio's ring is always `SINGLE_ISSUER|DEFER_TASKRUN`, so for the plain rungs its twin is `uring-deferred`.
