@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <memory>
 #include <optional>
@@ -77,6 +78,7 @@ class RingQueue final : public IoQueue {
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
     _in_flight += static_cast<unsigned>(requests.size());
+    assert(_in_flight <= _depth);
     for (IoRequest* request : requests) {
       request->done_bytes = 0;
       request->commands = 0;

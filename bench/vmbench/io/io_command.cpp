@@ -70,12 +70,17 @@ std::vector<IoRun> plan(const IoOptions& options, const Layers& layers) {
 void check(const IoOptions& options) {
   const IoRun& run = options.run;
   if (run.io_bytes == 0 || run.io_bytes % kBlock != 0 || run.io_bytes > (1u << 20))
-    throw CLI::ValidationError("--size", "a multiple of 4KiB, at most 1MiB");
+    throw CLI::ValidationError("--size",
+                               fmt::format("{} bytes: a multiple of 4KiB, at most 1MiB", run.io_bytes));
   if (options.layers.stripe_bytes == 0 || options.layers.stripe_bytes % run.io_bytes != 0)
-    throw CLI::ValidationError("--stripe", "a multiple of --size, so that no transfer is split");
+    throw CLI::ValidationError(
+        "--stripe", fmt::format("{} bytes: a multiple of --size ({}), so that no transfer is split",
+                                options.layers.stripe_bytes, run.io_bytes));
   const unsigned most = *std::max_element(options.threads.begin(), options.threads.end());
   if (run.ios != 0 && run.ios < std::uint64_t{most} * run.depth)
-    throw CLI::ValidationError("--ios", "fewer than are in flight at once");
+    throw CLI::ValidationError(
+        "--ios", fmt::format("{}: at least {}, which are in flight at once ({} threads x --depth {})",
+                             run.ios, std::uint64_t{most} * run.depth, most, run.depth));
   if (options.icount_clock && (run.ios == 0 || most > 1))
     throw CLI::ValidationError("--icount-clock", "needs --ios (equal work, not equal time) and --threads 1");
 }

@@ -113,7 +113,7 @@ class LookupGroup {
       reader.prefetch_slots_for(_keys[path.key]);
       path.stage = Stage::kSlots;
     } else {
-      path.next = reader.child_for(_keys[path.key]);
+      path.next = reader.child_for<Search::kInTurns>(_keys[path.key]);
       __builtin_prefetch(reinterpret_cast<const void*>(state_place(_tree.pool(), path.next)));
       prefetch_node(_tree.pool(), path.next);
     }
@@ -123,7 +123,7 @@ class LookupGroup {
   template <typename Use>
   [[nodiscard]] Progress read_leaf(Path& path, Use& use) {
     const NodeReader leaf{path.node.data()};
-    const NodeReader::Position position = leaf.lower_bound(_keys[path.key]);
+    const NodeReader::Position position = leaf.lower_bound<Search::kInTurns>(_keys[path.key]);
     if (!position.found) {
       if (!path.node.validate()) return Progress::kAgain;
       use(path.key, std::optional<Bytes>{});

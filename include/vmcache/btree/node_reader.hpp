@@ -16,6 +16,12 @@
 
 namespace vmcache::btree {
 
+//! What a search of a node knows of the others.
+enum class Search : std::uint8_t {
+  kAlone,  //!< it waits for its lines: by branches, so that the processor asks for the next ones before it knows the way
+  kInTurns,  //!< its lines have been asked for while others went on: without branches, half of which would be wrong
+};
+
 //! Reads a node that may be changing, or may not be a node at all: with an optimistic guard every value it
 //! returns is a guess until the guard validates. It never reads outside the page, whatever the bytes are, and
 //! every loop is bounded. This class is the only place where the tree reads bytes that others may be writing;
@@ -80,6 +86,7 @@ class NodeReader {
   }
 
   //! The slot for `key`, which must lie within the fences: its first prefix_len() bytes are not looked at.
+  template <Search kSearch = Search::kAlone>
   [[nodiscard]] Position lower_bound(Bytes key) const noexcept {
     const unsigned slots = count();
     const auto [suffix, head, side] = searched(key, slots);
@@ -90,7 +97,7 @@ class NodeReader {
       __builtin_prefetch(slot_address(range.first));
       __builtin_prefetch(slot_address(range.last));
     }
-    const unsigned index = first_head_not_less(head, range);
+    const unsigned index = first_head_not_less<kSearch>(head, range);
     if (index >= slots || head_at(index) != head) return {index, false};
     prefetch_cell(index);
     return break_tie(suffix, head, index, slots);
@@ -109,13 +116,14 @@ class NodeReader {
   void prefetch_cell_for(Bytes key) const noexcept {
     const unsigned slots = count();
     const std::uint32_t head = searched(key, slots).head;
-    const unsigned index = first_head_not_less(head, range_of(head, slots));
+    const unsigned index = first_head_not_less<Search::kInTurns>(head, range_of(head, slots));
     if (index < slots) prefetch_cell(index);
   }
 
   //! The child to follow for `key`. kNoPage if the bytes make no sense.
+  template <Search kSearch = Search::kAlone>
   [[nodiscard]] PageId child_for(Bytes key) const noexcept {
-    const Position position = lower_bound(key);
+    const Position position = lower_bound<kSearch>(key);
     return child(position.index + unsigned(position.found));
   }
   //! The child to follow for the greatest key less than `key`.
@@ -298,9 +306,18 @@ class NodeReader {
   [[nodiscard]] Range range_of(std::uint32_t head, unsigned slots) const noexcept {
     return slots > kHints ? narrow(head, slots) : Range{0, slots};
   }
+  template <Search kSearch>
   [[nodiscard]] unsigned first_head_not_less(std::uint32_t head, Range range) const noexcept {
     unsigned low = range.first;
     unsigned size = range.last - range.first;
+    if constexpr (kSearch == Search::kInTurns) {
+      while (size > 1) {
+        const unsigned half = size / 2;
+        low += half & (0 - unsigned(head_at(low + half - 1) < head));
+        size -= half;
+      }
+      return size == 0 ? low : low + unsigned(head_at(low) < head);
+    }
     while (size > 0) {
       const unsigned half = size / 2;
       const bool less = head_at(low + half) < head;
