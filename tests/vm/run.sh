@@ -223,6 +223,41 @@ test_panic_fails_the_run() {
   err_has 'Kernel panic\|Oops\|BUG:'
 }
 
+# The first boots of a QEMU in front of the real one, as many as are asked for, end with that line in the kernel's log.
+stumble() { # TIMES LINE; the real QEMU is $qemu
+  mkdir -p "$work/stumbling"
+  echo "$1" >"$work/stumbles"
+  cat >"$work/stumbling/qemu-system-x86_64" <<END
+#!/bin/sh
+left=\$(cat '$work/stumbles')
+case "\$*" in
+  *-initrd*) echo \$((left - 1)) >'$work/stumbles' ;;
+  *) left=0 ;;
+esac
+[ "\$left" -gt 0 ] || exec $qemu "\$@"
+echo '[    1.200000] $2'
+echo '[    1.300000] Kernel panic - not syncing: Fatal exception in interrupt'
+END
+  chmod +x "$work/stumbling/qemu-system-x86_64"
+}
+
+test_boot_that_emulation_has_ended_is_tried_again() {
+  local qemu
+  qemu=$(command -v qemu-system-x86_64)
+  local PATH=$work/stumbling:$PATH
+  stumble 2 'Oops: int3: 0000 [#1] SMP NOPTI'
+  guest 0 --no-module --accel tcg -- echo arrived
+  out_is arrived
+  err_has 'booting again'
+  stumble 3 'int3: 0000 [#1] PREEMPT SMP NOPTI' # as up to 6.9
+  guest 123 --no-module --accel tcg -- echo arrived
+  err_has 'int3: 0000'
+  stumble 1 'Oops: int3: 0000 [#1] SMP NOPTI'
+  guest 123 --no-module --accel tcg --cpus 1 -- echo arrived
+  stumble 1 'Oops: Oops: 0002 [#1] SMP NOPTI'
+  guest 123 --no-module --accel tcg -- echo arrived
+}
+
 test_time_limit_ends_a_hung_guest() {
   guest 124 --no-module --timeout 40 -- sleep 1000
   err_has 'TIME LIMIT'

@@ -24,6 +24,7 @@ from cache import Cache, VmError, say
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 STATUS_USAGE = 2
+_BOOTS_MORE = 2  # after one that an emulator's flaw has ended (Machine.may_stumble)
 
 DESCRIPTION = """Runs COMMAND inside a virtual machine that has this tree, its build folder and exmap.ko.
 The exit status is COMMAND's; 122: the power was cut; 123: the guest's kernel reported a bug; 124: the time limit;
@@ -213,6 +214,24 @@ def _machine(options, cache, kernel, shares):
     return machine.Machine(kernel.image, cpus, memory, kind, model, options.nvme, options.tmp, options.append, shares)
 
 
+def _boot(options, guest, initial, log_file):
+    """Boots once, and runs the command if it comes that far: how that ended, and the kernel's log."""
+    with contextlib.ExitStack() as stack:
+        # Short, because a socket's path is; and not in the guest's way.
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exmap-vm.")))
+        initial_file = folder / "initrd"
+        initial_file.write_bytes(initial)
+        log = kernel_log.KernelLog(log_file)
+        asked = None
+        if any(drive.hotplug for drive in options.nvme):
+            asked = stack.enter_context(contextlib.closing(control.Control(folder)))
+        stack.enter_context(drives.volatile_drives_served(folder, guest.named_drives()))
+        arguments = guest.command(folder, initial_file, folder / "port", asked)
+        limits = session.Limits(options.timeout, options.cut_power)
+        run = session.Session(arguments, folder / "port", log, limits, options.shell, asked)
+        return run.run(), log
+
+
 def _run(options, command):
     cache = Cache(options.cache.absolute())
     kernel = kernels.find(cache, options.kernel)
@@ -226,22 +245,17 @@ def _run(options, command):
     shares = [(f"share{number}", folder) for number, folder in enumerate(folders)]
     settings = _settings(options, command or ["/bin/bash"], module, shares)
 
-    with contextlib.ExitStack() as stack:
-        # Short, because a socket's path is; and not in the guest's way.
-        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exmap-vm.")))
-        log_file = stack.enter_context(open(options.log, "wb")) if options.log else None
-        initial = folder / "initrd"
-        guest = _machine(options, cache, kernel, shares)
-        initial.write_bytes(initrd.build(cache, kernel, settings, options.load, guest.kernel_arguments()))
-        log = kernel_log.KernelLog(log_file)
-        asked = None
-        if any(drive.hotplug for drive in options.nvme):
-            asked = stack.enter_context(contextlib.closing(control.Control(folder)))
-        stack.enter_context(drives.volatile_drives_served(folder, guest.named_drives()))
-        arguments = guest.command(folder, initial, folder / "port", asked)
-        limits = session.Limits(options.timeout, options.cut_power)
-        run = session.Session(arguments, folder / "port", log, limits, options.shell, asked)
-        return session.explain(run.run(), log, options.timeout)
+    guest = _machine(options, cache, kernel, shares)
+    initial = initrd.build(cache, kernel, settings, options.load, guest.kernel_arguments())
+
+    with open(options.log, "wb") if options.log else contextlib.nullcontext() as log_file:
+        outcome, log = _boot(options, guest, initial, log_file)
+        for _ in range(_BOOTS_MORE):
+            if outcome.started or not (guest.may_stumble() and log.died_of_breakpoint()):
+                break
+            say("an emulated processor stumbled over a breakpoint that its kernel had taken away: booting again")
+            outcome, log = _boot(options, guest, initial, log_file)
+        return session.explain(outcome, log, options.timeout)
 
 
 def _dispatch(options, command):

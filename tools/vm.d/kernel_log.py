@@ -11,6 +11,7 @@ _REPORTS = re.compile(
     r"|INFO: task .* blocked for more than|INFO: rcu|rcu: INFO: .*stall|INFO: trying to register non-static key"
     r"|DEBUG_LOCKS_WARN_ON|Voluntary context switch within RCU"
     r"|kmemleak: \d+ new suspected memory leaks|unreferenced object 0x)")
+_BREAKPOINT = re.compile(r"(Oops: )?int3: \d+ \[#1\]")
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ")
 _END = re.compile(r"---\[ end (trace|Kernel panic)|^=+$")
 _CONTEXT_LINES = 2
@@ -44,6 +45,11 @@ class KernelLog:
         if stamp and _REPORTS.match(line, stamp.end()):
             self.report_starts.append(len(self.lines))
         self.lines.append(line)
+
+    def died_of_breakpoint(self):
+        """Whether the first oops is a breakpoint instruction that nobody has set."""
+        messages = (_STAMP.sub("", line) for line in self.lines)
+        return any(_BREAKPOINT.match(message) for message in messages)
 
     def reports(self):
         """The text of the first reports, each with the lines before and after that belong to it."""

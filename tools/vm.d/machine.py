@@ -34,6 +34,12 @@ class Machine:
             arguments.append(f"nvme.poll_queues={self.cpus}")
         return " ".join(arguments + self.append)
 
+    def may_stumble(self):
+        """Whether it may run into a breakpoint that its kernel has taken away: the kernel sets one while it changes an
+        instruction and tells the other processors, and an emulated one that has a thread of its own may have
+        translated it before and come to it afterwards. Seen during boots of 7.3 on a busy host (QEMU 7.2)."""
+        return self.accelerator == "tcg" and self.cpus > 1
+
     def _accelerator(self):
         return {"kvm": ["-accel", "kvm"],
                 "tcg": ["-accel", "tcg,thread=multi"],
