@@ -5,13 +5,13 @@ import re
 
 # Each is looked for at the start of a message, as the kernel prints it, so that a program's own words do not count.
 _REPORTS = re.compile(
-    r"(WARNING: |BUG: |BUG \S+ \(|kernel BUG at |Oops\b|Kernel panic|(traps: )?PANIC: |Unable to handle"
+    r"(WARNING: |BUG: |BUG \S+ \(|kernel BUG at |Oops\b|int3: |Kernel panic|(traps: )?PANIC: |Unable to handle"
     r"|general protection fault[,:]|stack segment: |invalid opcode: "
     r"|KASAN: |UBSAN: |watchdog: BUG|Bad page (state|map)|list_(add|del) corruption|refcount_t: "
     r"|INFO: task .* blocked for more than|INFO: rcu|rcu: INFO: .*stall|INFO: trying to register non-static key"
     r"|DEBUG_LOCKS_WARN_ON|Voluntary context switch within RCU"
     r"|kmemleak: \d+ new suspected memory leaks|unreferenced object 0x)")
-_BREAKPOINT = re.compile(r"(Oops: )?int3: \d+ \[#1\]")
+_BREAKPOINT = re.compile(r"(Oops: )?int3: ")
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ")
 _END = re.compile(r"---\[ end (trace|Kernel panic)|^=+$")
 _CONTEXT_LINES = 2
@@ -47,9 +47,10 @@ class KernelLog:
         self.lines.append(line)
 
     def died_of_breakpoint(self):
-        """Whether the first oops is a breakpoint instruction that nobody has set."""
-        messages = (_STAMP.sub("", line) for line in self.lines)
-        return any(_BREAKPOINT.match(message) for message in messages)
+        """Whether the first report is an oops at a breakpoint that nobody has set."""
+        if not self.report_starts:
+            return False
+        return bool(_BREAKPOINT.match(_STAMP.sub("", self.lines[self.report_starts[0]])))
 
     def reports(self):
         """The text of the first reports, each with the lines before and after that belong to it."""
