@@ -91,9 +91,8 @@ class NodeReader {
     const unsigned slots = count();
     const auto [suffix, head, side] = searched(key, slots);
     if (side != 0) return {side < 0 ? 0 : slots, false};
-    Range range{0, slots};
+    const Range range = range_of(head, slots);
     if (slots > kHints) {
-      range = narrow(head, slots);
       __builtin_prefetch(slot_address(range.first));
       __builtin_prefetch(slot_address(range.last));
     }
