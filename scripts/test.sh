@@ -47,10 +47,13 @@ step() {
   fi
 }
 
-# said LOG: what the failed tests in LOG said, in a few lines: often the end of the output is all that is kept.
+# said LOG: what the failed tests in LOG said, in a few lines: often the end of the output is all that is kept. Of one that
+# took too long, where its threads were (tests/guest/within.sh).
 said() {
-  grep -E -A 4 '^FAIL|Failure$|FAILED|not ok|\*\*\*|ERROR: |WARNING: ' "$1" | grep -vE '^(--|===)' | cut -c 1-160 | tail -n 16 |
-    sed 's/^/  /' || true
+  {
+    grep -E -A 4 '^FAIL|Failure$|FAILED|not ok|\*\*\*|ERROR: |WARNING: ' "$1" | grep -vE '^(--|===)' | tail -n 16
+    grep -E -A 60 'within\.sh: .* has run for' "$1" | head -n 61
+  } | cut -c 1-160 | sed 's/^/  /' || true
 }
 
 # build FOLDER OPTION...: configures and builds, printing only what matters.

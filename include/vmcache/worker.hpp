@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <random>
 #include <span>
 #include <vector>
 
@@ -58,7 +59,8 @@ class Worker {
   //! Runs an operation; `op` must outlive the co_await.
   template <Operation Op>
   [[nodiscard]] PerformAwaiter<Op> perform(Op& op) noexcept;
-  //! Lets the other tasks run.
+  //! Lets the other tasks run, once each, in no particular order. Tasks that are in each other's way may try again after it:
+  //! the order changes, so that they do not meet for ever.
   [[nodiscard]] YieldAwaiter yield() noexcept;
   //! @}
 
@@ -78,11 +80,13 @@ class Worker {
   struct Detached;
   static Detached drive(Worker& worker, Task<void> task);
   void resume_ready();
+  void change_order() noexcept;
 
   BufferPool& _pool;
   std::unique_ptr<detail::EngineLease> _engine;
   std::vector<std::coroutine_handle<>> _ready;
   std::vector<std::coroutine_handle<>> _running;
+  std::minstd_rand _random;  // which task is first
   std::size_t _alive = 0;
   std::exception_ptr _first_error;
 };

@@ -66,9 +66,16 @@ void Worker::run() {
 void Worker::resume_ready() {
   // One round: what becomes ready meanwhile (yields) comes after the turn.
   _running.swap(_ready);
+  change_order();
   // By number: a task that spawns another may move them.
   for (std::size_t n = 0; n < _running.size(); ++n) _running[n].resume();
   _running.clear();
+}
+
+//! Three tasks that each hold a lock, find the next one taken, give up and try again can do so for ever if they always come
+//! in the same order. One exchange with the first place a round leads to every order sooner or later.
+void Worker::change_order() noexcept {
+  if (_running.size() > 1) std::swap(_running.front(), _running[_random() % _running.size()]);
 }
 
 void Worker::start(FaultRequest& request) {

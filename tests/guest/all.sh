@@ -29,13 +29,14 @@ cd /tmp || exit 1
 for program in $programs; do
   name=${program##*/}
   start=$(date +%s)
-  if "$program" --memory="$memory" $devices --gtest_brief=1 --gtest_filter="-$left_out" >"$name.log" 2>&1; then
+  if "$tree"/tests/guest/within.sh 200 "$program" --memory="$memory" $devices --gtest_brief=1 \
+    --gtest_filter="-$left_out" >"$name.log" 2>&1; then
     passed=$((passed + 1))
     echo "ok   $name, $memory, $storage ($(($(date +%s) - start)) s)"
   else
     failed=$((failed + 1))
     echo "FAIL $name, $memory, $storage"
-    tail -n 60 "$name.log"
+    tail -n 150 "$name.log"
   fi
 done
 echo "$passed passed, $failed failed, 0 skipped"

@@ -4,11 +4,12 @@
 status=0
 sh tests/guest/matrix.sh some || status=1
 # Last, because it pulls devices.
-if build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 >/tmp/nvme_guest.log 2>&1; then
+if tests/guest/within.sh 200 build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 \
+  >/tmp/nvme_guest.log 2>&1; then
   echo "ok   storage_nvme_guest"
   echo "1 passed, 0 failed, 0 skipped"
 else
-  tail -n 80 /tmp/nvme_guest.log
+  tail -n 150 /tmp/nvme_guest.log
   echo "0 passed, 1 failed, 0 skipped"
   status=1
 fi

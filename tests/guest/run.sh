@@ -13,7 +13,7 @@ memory=${2:-exmap}
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$tree"
 if [ "$memory" = --devices ]; then
-  exec tools/vm --kernel "$kernel" --memory 2G --timeout 600 --nvme 512M,poll --nvme 512M \
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 900 --nvme 512M,poll --nvme 512M \
     --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
     --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- sh tests/guest/devices.sh
 fi

@@ -5,6 +5,7 @@
 set -u
 programs=$1 scale=$2 fuzz_calls=$3 seed=$4
 shift 4
+within=$(dirname "$0")/../guest/within.sh
 expect_stale=false
 [[ ${*: -1} == --expect-stale ]] && expect_stale=true && set -- "${@:1:$#-1}"
 
@@ -27,9 +28,9 @@ for name in "${tests[@]}"; do
   esac
   echo "exmap test: $name" >/dev/kmsg
   start=${EPOCHREALTIME/./}
-  limit_s=600
-  [[ $name == fuzz_calls ]] && limit_s=1400
-  output=$(timeout --kill-after=10 "$limit_s" "$programs/$name" "${options[@]}" 2>&1)
+  limit_s=300
+  [[ $name == fuzz_calls ]] && limit_s=900
+  output=$("$within" "$limit_s" "$programs/$name" "${options[@]}" 2>&1)
   status=$?
   printf -v seconds '%d.%d' $(((${EPOCHREALTIME/./} - start) / 1000000)) $(((${EPOCHREALTIME/./} - start) / 100000 % 10))
   case $status in

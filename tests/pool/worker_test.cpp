@@ -125,6 +125,41 @@ TEST(Worker, ABlockingCallInATaskGivesUpOnAnotherTasksLatch) {
   EXPECT_TRUE(refused);
 }
 
+//! Takes two locks, or gives up what it has and tries again.
+Task<> take_both(Worker& worker, std::vector<bool>& locked, unsigned first, unsigned second, bool late, unsigned& ended) {
+  constexpr int kMostTries = 10'000;
+  if (late) co_await worker.yield();
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    if (!locked[first]) {
+      locked[first] = true;
+      co_await worker.yield();
+      const bool both = !locked[second];
+      locked[first] = false;
+      if (both) {
+        ++ended;
+        co_return;
+      }
+    }
+    co_await worker.yield();
+  }
+}
+
+//! In a fixed order each of these would find its second lock taken, always.
+TEST(Worker, TasksInEachOthersWayEnd) {
+  const TempFile file;
+  BufferPool pool(small_pool(file, 16));
+  Worker worker(pool);
+  for (int round = 0; round < 100; ++round) {
+    std::vector<bool> locked(3);
+    unsigned ended = 0;
+    worker.spawn(take_both(worker, locked, 0, 1, false, ended));
+    worker.spawn(take_both(worker, locked, 2, 0, true, ended));
+    worker.spawn(take_both(worker, locked, 1, 2, false, ended));
+    worker.run();
+    ASSERT_EQ(ended, 3U);
+  }
+}
+
 TEST(Worker, PassesATasksExceptionOnAndEndsTheOthers) {
   const TempFile file;
   BufferPool pool(small_pool(file, 16));

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# In the guest: runs a command, and ends it when it takes too long, after saying where each of its threads is.
+# usage: within.sh SECONDS COMMAND [ARGUMENT]...
+# The exit status is the command's; 124: it took too long.
+set -u
+limit_s=$1
+shift
+
+# descendants PID: it, and all that it has started.
+descendants() {
+  local child
+  echo "$1"
+  for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do descendants "$child"; done
+}
+
+# where PID: what each of its threads is in, the kernel's half and the program's.
+where() {
+  local thread
+  for thread in "/proc/$1"/task/*; do
+    echo "thread ${thread##*/} ($(cat "$thread/comm")): $(sed -n 's/^State:\t//p' "$thread/status"), system call" \
+      "$(cat "$thread/syscall")"
+    sed 's/^/  /' "$thread/stack"
+  done 2>/dev/null
+  command -v gdb >/dev/null || return 0
+  timeout --signal=KILL 100 gdb -p "$1" -batch -nx -ex 'thread apply all backtrace 16' </dev/null 2>/dev/null |
+    grep -E '^(Thread|#)' | cut -c 1-200
+}
+
+# A session of its own, so that all of it can be killed.
+setsid "$@" &
+command=$!
+sleep "$limit_s" &
+timer=$!
+wait -n -p ended "$command" "$timer"
+status=$?
+kill "$timer" 2>/dev/null
+[[ $ended == "$command" ]] && exit $status
+
+echo "within.sh: $* has run for $limit_s s"
+# Twice: who runs in circles is seen to.
+for process in $(descendants "$command"); do
+  where "$process"
+  where "$process"
+done
+echo w >/proc/sysrq-trigger
+echo l >/proc/sysrq-trigger
+kill -KILL -- "-$command"
+exit 124
