@@ -7,11 +7,14 @@ set -u
 limit_s=$1
 shift
 
-# descendants PID: it, and all that it has started.
-descendants() {
-  local child
-  echo "$1"
-  for child in $(cat "/proc/$1"/task/*/children 2>/dev/null); do descendants "$child"; done
+# processes SESSION: all of the session.
+processes() {
+  local stat fields
+  for stat in /proc/[0-9]*/stat; do
+    { read -r fields <"$stat"; } 2>/dev/null || continue
+    set -- "$1" ${fields##*) }  # state, parent, group, session
+    [[ $5 == "$1" ]] && basename "${stat%/stat}"
+  done
 }
 
 # where PID: what each of its threads is in, the kernel's half and the program's.
@@ -39,7 +42,7 @@ kill "$timer" 2>/dev/null
 
 echo "within.sh: $* has run for $limit_s s"
 # Twice: who runs in circles is seen to.
-for process in $(descendants "$command"); do
+for process in $(processes "$command"); do
   where "$process"
   where "$process"
 done

@@ -21,16 +21,14 @@ passed=0 failed=0 skipped=0
 for name in "${tests[@]}"; do
   options=(--scale "$scale")
   case $name in
-    fuzz_calls) options+=(--calls "$fuzz_calls" --seed "$seed") ;;
+    fuzz_calls) options+=(--calls "$fuzz_calls" --seconds 300 --seed "$seed") ;;
     pinned_direct_io | kill_in_flight | published_client) options+=(--device /dev/vm/data0) ;;
     device_error) options+=(--device /dev/vm/data1 --bad-page 100) ;;
     stale_tlb) $expect_stale && options+=(--expect stale) ;;
   esac
   echo "exmap test: $name" >/dev/kmsg
   start=${EPOCHREALTIME/./}
-  limit_s=300
-  [[ $name == fuzz_calls ]] && limit_s=900
-  output=$("$within" "$limit_s" "$programs/$name" "${options[@]}" 2>&1)
+  output=$("$within" 600 "$programs/$name" "${options[@]}" 2>&1)
   status=$?
   printf -v seconds '%d.%d' $(((${EPOCHREALTIME/./} - start) / 1000000)) $(((${EPOCHREALTIME/./} - start) / 100000 % 10))
   case $status in
