@@ -126,7 +126,8 @@ TEST(Worker, ABlockingCallInATaskGivesUpOnAnotherTasksLatch) {
 }
 
 //! Takes two locks, or gives up what it has and tries again.
-Task<> take_both(Worker& worker, std::vector<bool>& locked, unsigned first, unsigned second, bool late, unsigned& ended) {
+Task<> take_both(Worker& worker, std::vector<bool>& locked, unsigned first, unsigned second, bool late,
+                 unsigned& ended) {
   constexpr int kMostTries = 10'000;
   if (late) co_await worker.yield();
   for (int tries = 0; tries < kMostTries; ++tries) {
