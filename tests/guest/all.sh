@@ -29,7 +29,7 @@ cd /tmp || exit 1
 for program in $programs; do
   name=${program##*/}
   start=$(date +%s)
-  if "$tree"/tests/guest/within.sh 200 "$program" --memory="$memory" $devices --gtest_brief=1 \
+  if "$tree"/tests/guest/within.sh 400 "$program" --memory="$memory" $devices --gtest_brief=1 \
     --gtest_filter="-$left_out" >"$name.log" 2>&1; then
     passed=$((passed + 1))
     echo "ok   $name, $memory, $storage ($(($(date +%s) - start)) s)"

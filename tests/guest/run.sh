@@ -13,12 +13,12 @@ memory=${2:-exmap}
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$tree"
 if [ "$memory" = --devices ]; then
-  exec tools/vm --kernel "$kernel" --memory 2G --timeout 900 --nvme 512M,poll --nvme 512M \
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 1200 --nvme 512M,poll --nvme 512M \
     --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
     --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- sh tests/guest/devices.sh
 fi
 if [ "$memory" = --matrix ]; then
   exec tools/vm --kernel "$kernel" --memory 2G --timeout 3600 --nvme 512M --nvme 512M -- sh tests/guest/matrix.sh
 fi
-exec tools/vm --kernel "$kernel" --memory 2G --timeout 900 --nvme 512M --nvme 512M -- \
+exec tools/vm --kernel "$kernel" --memory 2G --timeout 1500 --nvme 512M --nvme 512M -- \
   sh tests/guest/all.sh "$memory" "${3:-files}"
