@@ -303,6 +303,16 @@ test_warning_fails_the_run() {
   done
 }
 
+# Not of tools/vm, but of what ends a test program in its guest: the child's threads are named, and nothing is left of it.
+test_within_says_where_it_hangs() {
+  guest 0 --no-module -- sh -c 'tests/guest/within.sh 60 sh -c "exit 7"; [ $? = 7 ]'
+  guest 0 --no-module -- sh -c 'tests/guest/within.sh 2 sh -c "sleep 1000 & sleep 1000"; echo "status $?"
+    for comm in /proc/[0-9]*/comm; do read -r name <"$comm"; [ "$name" != sleep ] || echo left; done'
+  file_has "$work/out" '^status 124$'
+  file_has "$work/out" 'nanosleep'
+  ! grep -q left "$work/out" || complain "a process is left: $(head -c 500 "$work/out")"
+}
+
 test_oops_fails_the_run() { plant 6.1 oops 'NULL pointer dereference'; }
 
 test_hung_task_fails_the_run() {
