@@ -55,7 +55,7 @@ step() {
 said() {
   {
     grep -E -A 4 '^FAIL|Failure$|FAILED|not ok|\*\*\*|ERROR: |WARNING: ' "$1" | grep -vE '^(--|===)' | tail -n 16
-    grep -E -A 60 'within\.sh: .* has run for' "$1" | head -n 61
+    grep -E -m 1 -A 60 'within\.sh: .* has run for' "$1"
   } | cut -c 1-160 | sed 's/^/  /' || true
 }
 

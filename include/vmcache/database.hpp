@@ -89,8 +89,8 @@ class Database {
 //!
 //! Isolation: reads see what is committed, and the transaction's own changes. A key that is changed, or read with
 //! get_for_update(), is locked until the transaction ends; if another one has it, Error kConflict says so at once (no
-//! waiting, so no deadlock): roll back, and try again, in a task after Worker::yield(). After any Error but kConflict, kTooLarge and kInvalidOption from a read or change, and after a
-//! failed commit(), the transaction is over.
+//! waiting, so no deadlock): roll back, and try again, in a task after Worker::yield(). After any Error but kConflict,
+//! kTooLarge and kInvalidOption from a read or change, and after a failed commit(), the transaction is over.
 class Transaction {
  public:
   //! Most bytes of keys and values in one transaction.

@@ -9,11 +9,11 @@ shift
 
 # processes SESSION: all of the session.
 processes() {
-  local stat fields
-  for stat in /proc/[0-9]*/stat; do
-    { read -r fields <"$stat"; } 2>/dev/null || continue
-    set -- "$1" ${fields##*) }  # state, parent, group, session
-    [[ $5 == "$1" ]] && basename "${stat%/stat}"
+  local file stat fields
+  for file in /proc/[0-9]*/stat; do
+    { read -r stat <"$file"; } 2>/dev/null || continue
+    read -ra fields <<<"${stat##*) }" # state, parent, group, session
+    [[ ${fields[3]} == "$1" ]] && echo "${stat%% *}"
   done
 }
 

@@ -278,6 +278,7 @@ struct Fuzzer {
 };
 
 constexpr std::uint64_t kTickets = 10000;
+constexpr std::uint64_t kNoLimitSeconds = 1'000'000'000;
 
 struct Kind {
   const char* name;
@@ -340,7 +341,7 @@ int main(int argc, char** argv) {
   const Options options(argc, argv);
   const std::uint64_t calls =
       options.text("calls", "").empty() ? options.scaled("random calls", 100000) : options.number("calls", 0);
-  const std::uint64_t seconds = options.number("seconds", 86400);
+  const std::uint64_t seconds = options.number("seconds", kNoLimitSeconds);
   const std::uint64_t seed = options.number("seed", static_cast<std::uint64_t>(time(nullptr)));
   const std::uint64_t threads = options.number("threads", 4);
   const std::uint64_t only = options.number("only", ~0ull);
