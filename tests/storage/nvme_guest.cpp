@@ -6,8 +6,10 @@
 //   data2  fails: once to read page 500 and to write page 501; always reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
 //   data3  fails every flush
 //   data4  is pulled out of its slot
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <liburing.h>
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -32,6 +34,18 @@
 #include "support/options.hpp"
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/worker.hpp"
+
+namespace {
+std::atomic<bool> before_5_19{false};
+}  // namespace
+
+//! liburing's, but while `before_5_19` it refuses what Linux before 5.19 does: the rings that passthrough needs.
+extern "C" int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params* params) {
+  if (before_5_19 && (params->flags & (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)) != 0) return -EINVAL;
+  static const auto real = reinterpret_cast<decltype(&io_uring_queue_init_params)>(
+      ::dlsym(RTLD_NEXT, "io_uring_queue_init_params"));
+  return real(entries, ring, params);
+}
 
 namespace vmcache {
 namespace {
@@ -411,6 +425,26 @@ TEST(NvmeGuest, RefusesWhatIsNoNamespaceOrNotPermitted) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(NvmeGuest, AKernelWithoutPassthroughIsSaidAndNothingIsWritten) {
+  wipe(kGood);
+  const auto begin = [] {  // of the drive
+    const FileDescriptor block(::open("/dev/vm/data0", O_RDONLY | O_DIRECT | O_CLOEXEC));
+    const AlignedBuffer pages(64 * kPageSize);
+    EXPECT_EQ(::pread(block.get(), pages.bytes().data(), pages.bytes().size(), 0), 64 * kPageSize);
+    return std::string(reinterpret_cast<const char*>(pages.bytes().data()), pages.bytes().size());
+  };
+  const std::string before = begin();
+  before_5_19 = true;
+  const Error error = error_of_open(pool_on(kGood));
+  before_5_19 = false;
+  EXPECT_EQ(error.code(), Errc::kUnsupported);
+  EXPECT_NE(std::string(error.what()).find("no NVMe passthrough by io_uring (Linux 5.19)"), std::string::npos)
+      << error.what();
+  EXPECT_TRUE(begin() == before);
+  BufferPool(pool_on(kGood)).close();
+  EXPECT_FALSE(begin() == before) << "what a pool writes would have been seen";
 }
 
 //! Uses page after page until no frame is to be had; those that cannot be read do not matter.
