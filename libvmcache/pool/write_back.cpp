@@ -80,8 +80,10 @@ class WriteBackAll {
   }
   //! Leaves the device to others.
   void finish_burst() {
-    while (_batch.outstanding > 0) {
+    for (bool more = true; more;) {
       _core.engines.with_service([&](Engine& engine) {
+        more = _batch.outstanding > 0;  // whoever else has the engine may have ended the last of ours
+        if (!more) return;
         const std::uint64_t began = now_ns();
         const bool at_the_device = engine.in_flight() > 0;
         engine.turn(true);

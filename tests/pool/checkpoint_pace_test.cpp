@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <thread>
 
 #include "pool/write_back.hpp"
 #include "support/options.hpp"
@@ -65,6 +66,30 @@ TEST_P(CheckpointPace, ThatSleepsSleepsWithNothingUnderWay) {
 
 TEST_P(CheckpointPace, ThatHurriesKeepsTheDeviceBusy) {
   EXPECT_GT(checkpoint(false), 0U);
+}
+
+//! Two that wait for the ends of their bursts, by one engine: each ends writes of the other. (For the thread sanitizer.)
+TEST(Checkpoints, MayBeMadeByTwoThreadsAtOnce) {
+  constexpr PageId kEach = 300;
+  constexpr std::uint64_t kRounds = 20;
+  const TempFile file;
+  {
+    BufferPool pool(small_pool(file, 4 * kEach));
+    for (PageId i = 1; i <= 2 * kEach; ++i) (void)pool.allocate();
+    const auto work = [&](PageId first) {
+      for (std::uint64_t round = 1; round <= kRounds; ++round) {
+        for (PageId id = first; id < first + kEach; ++id)
+          *pool.fix_exclusive(id).as<std::uint64_t>() = id * round;
+        detail::checkpoint(pool.core(), [](const detail::CheckpointProgress&) { return true; });
+      }
+    };
+    std::thread other(work, kEach + 1);
+    work(1);
+    other.join();
+  }
+  BufferPool pool(small_pool(file, 4 * kEach));
+  for (PageId id = 1; id <= 2 * kEach; ++id)
+    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), id * kRounds);
 }
 
 INSTANTIATE_TEST_SUITE_P(Distance, CheckpointPace, testing::Values(1, 7));
