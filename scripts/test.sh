@@ -51,11 +51,13 @@ step() {
 }
 
 # said LOG: what the failed tests in LOG said, in a few lines: often the end of the output is all that is kept. Of one that
-# took too long, where its threads were (tests/guest/within.sh).
+# took too long, where its threads were (tests/guest/within.sh); of a guest's kernel, its report without the registers.
 said() {
   {
     grep -E -A 4 '^FAIL|Failure$|FAILED|not ok|\*\*\*|ERROR: |WARNING: ' "$1" | grep -vE '^(--|===)' | tail -n 16
     grep -E -m 1 -A 60 'within\.sh: .* has run for' "$1"
+    grep -E -m 1 -A 60 "^vm: the guest's kernel reported:" "$1" | sed -E 's/^\[ *[0-9.]+\](\[[^]]*\])? ?//' |
+      grep -vE '^(CPU|Hardware name|Code|Tainted|Modules linked in|R[^I].|[CF]S|CR2):|^ +(\? |<)|^---' | head -n 20
   } | cut -c 1-160 | sed 's/^/  /' || true
 }
 

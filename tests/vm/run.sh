@@ -260,6 +260,29 @@ test_boot_that_emulation_has_ended_is_tried_again() {
   guest 123 --no-module --accel tcg -- echo arrived
 }
 
+test_breakpoints_that_are_gone_end_no_guest() {
+  # Each round puts breakpoints into busy code and takes them away. Without its module a guest is gone in seconds.
+  local kernel
+  for kernel in "${kernels[@]}"; do
+    guest 0 --kernel "$kernel" --timeout 120 --no-module -- bash -c '
+      while :; do cat /proc/self/stat; done >/dev/null &
+      while :; do ls /proc; done >/dev/null 2>&1 &
+      cd /sys/kernel/tracing/events || exit
+      while ((SECONDS < 12)); do
+        for on in 1 0; do
+          for events in sched kmem irq; do echo $on >$events/enable; done
+        done
+      done'
+  done
+}
+
+test_breakpoint_in_memory_fails_the_run() {
+  local kernel
+  for kernel in "${kernels[@]}"; do
+    plant "$kernel" breakpoint 'int3: 0000'
+  done
+}
+
 test_time_limit_ends_a_hung_guest() {
   guest 124 --no-module --timeout 40 -- sleep 1000
   err_has 'TIME LIMIT'

@@ -246,7 +246,8 @@ def _run(options, command):
     settings = _settings(options, command or ["/bin/bash"], module, shares)
 
     guest = _machine(options, cache, kernel, shares)
-    initial = initrd.build(cache, kernel, settings, options.load, guest.kernel_arguments())
+    own = [module_build.build_own_module(kernel, "stale_breakpoint")] if guest.may_stumble() else []
+    initial = initrd.build(cache, kernel, settings, own, options.load, guest.kernel_arguments())
 
     with open(options.log, "wb") if options.log else contextlib.nullcontext() as log_file:
         outcome, log = _boot(options, guest, initial, log_file)

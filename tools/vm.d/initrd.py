@@ -85,10 +85,13 @@ def _options_of(module, arguments):
     return [rest for owner, _, rest in words if rest and owner.replace("-", "_") == module]
 
 
-def _base_entries(kernel, program, extra_modules, arguments):
+def _base_entries(kernel, program, own_modules, extra_modules, arguments):
     entries = [_entry("dev", 0o40755), _entry("dev/console", 0o20600, device=(5, 1)), _entry("modules", 0o40755),
                _entry("init", 0o100755, program.read_bytes())]
     lines = []
+    for path in own_modules:
+        entries.append(_entry(f"modules/{path.name}", 0o100644, path.read_bytes()))
+        lines.append(f"{path.name}\n")
     if kernel.modules:
         for path in _module_order(kernel.modules, [*MODULES, *extra_modules]):
             name = _module_name(path)
@@ -100,9 +103,10 @@ def _base_entries(kernel, program, extra_modules, arguments):
     return entries
 
 
-def build(cache, kernel, settings, extra_modules, arguments):
-    """The bytes of the initial file system; @settings are (key, value) pairs for init (guest/agent.h), @arguments are
-    the kernel's."""
+def build(cache, kernel, settings, own_modules, extra_modules, arguments):
+    """The bytes of the initial file system; @settings are (key, value) pairs for init (guest/agent.h), @own_modules are
+    files of ours, loaded before all others, @extra_modules names of the kernel's, and @arguments are the kernel's."""
     program = _build_init(cache.path("guest"))
     text = b"".join(f"{key}={value}".encode("utf-8", "surrogateescape") + b"\0" for key, value in settings)
-    return _archive([*_base_entries(kernel, program, extra_modules, arguments), _entry("run.conf", 0o100644, text)])
+    return _archive([*_base_entries(kernel, program, own_modules, extra_modules, arguments),
+                     _entry("run.conf", 0o100644, text)])

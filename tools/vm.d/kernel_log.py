@@ -12,6 +12,7 @@ _REPORTS = re.compile(
     r"|DEBUG_LOCKS_WARN_ON|Voluntary context switch within RCU"
     r"|kmemleak: \d+ new suspected memory leaks|unreferenced object 0x)")
 _BREAKPOINT = re.compile(r"(Oops: )?int3: ")
+_MENDED = "stale_breakpoint: the breakpoint at "
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ")
 _END = re.compile(r"---\[ end (trace|Kernel panic)|^=+$")
 _CONTEXT_LINES = 2
@@ -51,6 +52,10 @@ class KernelLog:
         if not self.report_starts:
             return False
         return bool(_BREAKPOINT.match(_STAMP.sub("", self.lines[self.report_starts[0]])))
+
+    def breakpoints_mended(self):
+        """How many the emulator ran that were gone, and that modules/stale_breakpoint saw to."""
+        return sum(1 for line in self.lines if _MENDED in line)
 
     def reports(self):
         """The text of the first reports, each with the lines before and after that belong to it."""

@@ -14,6 +14,8 @@ from cache import VmError, say
 
 # What of the tree the module is built from.
 SOURCES = ("Kbuild", "kmod", "include")
+# Modules of this tool's own.
+OWN = pathlib.Path(__file__).resolve().parent / "modules"
 
 
 def has_sources(tree):
@@ -62,6 +64,17 @@ def build_test_module(kernel, source, folder):
     if not (source / "Kbuild").exists():
         raise VmError(f"{source} has no Kbuild")
     return _build(kernel, sorted(source.iterdir()), folder, source.name)
+
+
+def build_own_module(kernel, name):
+    """Builds a module of this tool's own, once for each state of its source; returns its path."""
+    source = OWN / name
+    digest = hashlib.sha256()
+    for path in sorted(source.iterdir()):
+        digest.update(path.read_bytes())
+    folder = kernel.state / f"{name}-{digest.hexdigest()[:16]}"
+    made = folder / f"{name}.ko"
+    return made if made.exists() else build_test_module(kernel, source, folder)
 
 
 def _build(kernel, sources, folder, name):

@@ -316,6 +316,9 @@ class Session:
 
 def explain(outcome, log, timeout_seconds):
     """Says on standard error what went wrong, if anything did; returns the exit status of the tool."""
+    mended = log.breakpoints_mended()
+    if mended:
+        say(f"the emulated processors ran {mended} breakpoints that were gone; they were seen to")
     reports = log.reports()
     for text in reports:
         say("the guest's kernel reported:\n" + text)

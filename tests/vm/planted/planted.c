@@ -95,6 +95,11 @@ static void plant_oops(void)
 	WRITE_ONCE(*nowhere, 1);
 }
 
+static void plant_breakpoint(void)
+{
+	asm volatile("int3");
+}
+
 static void plant_hung_task(void)
 {
 	set_current_state(TASK_UNINTERRUPTIBLE);
@@ -113,6 +118,7 @@ static const struct {
 	{ "atomic-sleep", plant_atomic_sleep },
 	{ "bad-shift", plant_bad_shift },
 	{ "oops", plant_oops },
+	{ "breakpoint", plant_breakpoint },
 	{ "hung-task", plant_hung_task },
 };
 
