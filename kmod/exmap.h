@@ -178,7 +178,7 @@ struct exmap_interface {
  * @transit: transfers that are under way
  * @frames_lock: protects @frames, @nr_frames
  * @frames: all frames, linked by page->lru
- * @nr_frames: how many
+ * @nr_frames: how many; for exmap_pool_frames()
  * @target: how many there should be
  * @zaps: events in which core mm may have cleared entries
  * @zaps_seen: value of @zaps up to which all frames have been recovered
@@ -400,6 +400,7 @@ int exmap_free(struct exmap *ctx, struct exmap_interface *iface,
 
 /* frames.c */
 void exmap_pool_init(struct exmap_pool *pool);
+unsigned long exmap_pool_frames(struct exmap_pool *pool);
 int exmap_pool_grow(struct exmap *ctx, unsigned long nr);
 int exmap_pool_shrink(struct exmap *ctx, unsigned long nr);
 void exmap_pool_destroy(struct exmap *ctx);

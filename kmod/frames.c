@@ -93,6 +93,23 @@ void exmap_pool_init(struct exmap_pool *pool)
 	INIT_LIST_HEAD(&pool->frames);
 }
 
+/**
+ * exmap_pool_frames() - how many frames a pool has
+ * @pool: the pool
+ *
+ * By the lock: a replacement takes one off the list and puts another one on it,
+ * and whoever looked in between would see a gap to fill, or to shrink by.
+ */
+unsigned long exmap_pool_frames(struct exmap_pool *pool)
+{
+	unsigned long nr;
+
+	mutex_lock(&pool->frames_lock);
+	nr = pool->nr_frames;
+	mutex_unlock(&pool->frames_lock);
+	return nr;
+}
+
 /* Makes room in the common stock for all frames of a pool of @capacity. */
 static int pool_reserve(struct exmap_pool *pool, unsigned long capacity)
 {
@@ -230,7 +247,7 @@ int exmap_pool_shrink(struct exmap *ctx, unsigned long nr)
 
 	pool_settle(ctx);
 	/* Frames that the pool lacks anyway are the first to go. */
-	short_by = pool->target - min(pool->target, READ_ONCE(pool->nr_frames));
+	short_by = pool->target - min(pool->target, exmap_pool_frames(pool));
 	short_by = min(short_by, nr);
 	pfns = kvmalloc_array(nr - short_by + 1, sizeof(*pfns),
 			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
@@ -383,7 +400,7 @@ unsigned long exmap_frame_replace(struct exmap *ctx, unsigned long pfn)
 	page = alloc_page(frame_gfp);
 	if (page)
 		frame_init(page);
-	/* One for the other: exmap_pool_fill_up() must not see a gap. */
+	/* One for the other, see exmap_pool_frames(). */
 	mutex_lock(&pool->frames_lock);
 	frame_unlink(pool, old);
 	if (page)
@@ -406,13 +423,14 @@ bool exmap_pool_fill_up(struct exmap *ctx)
 	unsigned long pfn;
 	struct page *page;
 
+	/* Without the lock it is never more than it is, perhaps less. */
 	if (READ_ONCE(pool->nr_frames) >= READ_ONCE(pool->target))
 		return false;
 	/* Against a resize, and others that fill the same gap. */
 	if (!mutex_trylock(&ctx->resize_lock))
 		return false;
 	page = NULL;
-	if (READ_ONCE(pool->nr_frames) < pool->target)
+	if (exmap_pool_frames(pool) < pool->target)
 		page = alloc_page(frame_gfp);
 	if (page) {
 		pfn = frame_add(pool, page);

@@ -77,7 +77,7 @@ int exmap_stats(struct exmap *ctx, struct exmap_ioctl_stats __user *arg)
 	stats.flags = state_bits(ctx);
 	if (exmap_ready(ctx)) {
 		exmap_pool_reclaim(ctx);
-		stats.buffer_size = READ_ONCE(ctx->pool.nr_frames);
+		stats.buffer_size = exmap_pool_frames(&ctx->pool);
 		stats.alloc_count = frames_mapped(ctx, stats.buffer_size,
 						  frames_free(ctx));
 		stats.max_interfaces = ctx->nr_interfaces;
@@ -111,7 +111,7 @@ static void stats2_pool(struct exmap *ctx, struct exmap_stats2 *stats)
 
 	exmap_pool_reclaim(ctx);
 	target = READ_ONCE(ctx->pool.target);
-	stats->frames = READ_ONCE(ctx->pool.nr_frames);
+	stats->frames = exmap_pool_frames(&ctx->pool);
 	stats->frames_free = frames_free(ctx);
 	stats->frames_mapped = frames_mapped(ctx, stats->frames,
 					     stats->frames_free);

@@ -155,7 +155,7 @@ static int view_fill(struct exmap *ctx, struct vm_area_struct *vma)
 	struct page **pages;
 	int err = -EINVAL;
 
-	if (nr > EXMAP_VIEW_MAX || nr > READ_ONCE(ctx->pool.nr_frames))
+	if (nr > EXMAP_VIEW_MAX || nr > exmap_pool_frames(&ctx->pool))
 		return -EINVAL;
 	pages = kvmalloc_array(nr, sizeof(*pages),
 			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);

@@ -274,6 +274,16 @@ class Exmap {
   std::vector<exmap_user_interface*> _interfaces;
 };
 
+//! 0 or the negated errno; `now` gets how many frames the pool has then.
+inline long long resize(const Exmap& map, std::uint64_t frames, std::uint64_t* now = nullptr) {
+  exmap_resize call{};
+  call.size = sizeof call;
+  call.frames = frames;
+  const long long result = result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &call));
+  if (now) *now = call.frames;
+  return result;
+}
+
 //! Content that names its owner in every word of the page, so that one foreign word tells whose it was.
 inline void fill_page(char* page, std::uint64_t owner) {
   auto* words = reinterpret_cast<volatile std::uint64_t*>(page);

@@ -7,15 +7,6 @@ using namespace exmap_test;
 
 namespace {
 
-long long resize(const Exmap& map, std::uint64_t frames, std::uint64_t& now) {
-  exmap_resize call{};
-  call.size = sizeof call;
-  call.frames = frames;
-  const long long result = result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &call));
-  now = call.frames;
-  return result;
-}
-
 std::uint64_t pool_of(const Exmap& map) {
   exmap_ioctl_stats stats{};
   CHECK_RESULT(0, result_of(ioctl(map.fd(), EXMAP_IOCTL_STATS, &stats)));
@@ -25,7 +16,7 @@ std::uint64_t pool_of(const Exmap& map) {
 void grow_and_shrink(const Exmap& map) {
   std::uint64_t now = 0;
   for (const std::uint64_t frames : {17, 1, 512, 513, 2000, 2000, 16}) {
-    CHECK_RESULT(0, resize(map, frames, now));
+    CHECK_RESULT(0, resize(map, frames, &now));
     CHECK(now == frames && pool_of(map) == frames, "resize to %llu told %llu, stats %llu", ull(frames),
           ull(now), ull(pool_of(map)));
     map.check_all_frames(1, frames);
@@ -36,14 +27,14 @@ void refuse(const Exmap& map) {
   std::uint64_t now = 0;
   CHECK_RESULT(0, map.alloc(0, 0, 10));
   for (std::uint64_t page = 0; page < 10; page++) fill_page(map.page(page), page);
-  CHECK_REFUSED(resize(map, 0, now));
-  CHECK_REFUSED(resize(map, 9, now));  // ten are mapped
-  for (unsigned shift = 40; shift < 64; shift++) CHECK_REFUSED(resize(map, 1ull << shift, now));
-  CHECK_REFUSED(resize(map, ~0ull, now));
+  CHECK_REFUSED(resize(map, 0, &now));
+  CHECK_REFUSED(resize(map, 9, &now));  // ten are mapped
+  for (unsigned shift = 40; shift < 64; shift++) CHECK_REFUSED(resize(map, 1ull << shift, &now));
+  CHECK_REFUSED(resize(map, ~0ull, &now));
   CHECK(pool_of(map) == 16, "a refused resize changed the pool to %llu", ull(pool_of(map)));
-  CHECK_RESULT(0, resize(map, 10, now));
+  CHECK_RESULT(0, resize(map, 10, &now));
   CHECK_RESULT(-ENOMEM, map.alloc(0, 20));
-  CHECK_RESULT(0, resize(map, 16, now));
+  CHECK_RESULT(0, resize(map, 16, &now));
   for (std::uint64_t page = 0; page < 10; page++)
     CHECK(page_holds(map.page(page), page), "a mapped page changed");
   for (std::uint64_t page = 20; page < 26; page++) {
@@ -70,10 +61,10 @@ void resize_under_load(std::uint64_t rounds) {
     });
   Random random(1);
   std::uint64_t now = 0;
-  for (std::uint64_t i = 0; i < rounds; i++) CHECK_RESULT(0, resize(map, 100 + random.below(1500), now));
+  for (std::uint64_t i = 0; i < rounds; i++) CHECK_RESULT(0, resize(map, 100 + random.below(1500), &now));
   stop = true;
   for (auto& thread : threads) thread.join();
-  CHECK_RESULT(0, resize(map, 300, now));
+  CHECK_RESULT(0, resize(map, 300, &now));
   map.check_all_frames(0, 300);
 }
 

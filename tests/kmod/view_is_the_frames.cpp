@@ -71,13 +71,6 @@ void part_of_the_pool(const Exmap& map) {
   CHECK_RESULT(0, map.free(0, 0, kFrames));
 }
 
-long long resize(const Exmap& map, std::uint64_t frames) {
-  exmap_resize call{};
-  call.size = sizeof call;
-  call.frames = frames;
-  return result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &call));
-}
-
 void grow_and_shrink(const Exmap& map) {
   const long long locked = read_number("/proc/self/status", "VmLck:");
   {

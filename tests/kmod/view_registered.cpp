@@ -67,13 +67,6 @@ void random_life(const Exmap& map, const View& view, Ring& ring, int file, std::
         ull(stats.pinned), ull(stats.frames_in_view));
 }
 
-long long resize(const Exmap& map, std::uint64_t frames) {
-  exmap_resize call{};
-  call.size = sizeof call;
-  call.frames = frames;
-  return result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &call));
-}
-
 //! I/O into every frame of the buffer; the pages of the area must be those that `owner_of` says, or untouched.
 void scribble_through_buffer(Ring& ring, const View& view, int file) {
   for (std::uint64_t n = 0; n < kFrames; n++) ring.transfer(false, file, view.frame(n), kFilePages);
