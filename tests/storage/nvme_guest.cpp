@@ -524,7 +524,8 @@ void lose_the_drive(const char* path, const std::function<void()>& pull) {
       ADD_FAILURE() << "nothing can be written any more";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Errc::kIo) << error.what();
-      EXPECT_TRUE(std::ranges::count(kept, error.page_id()) > 0 || std::ranges::count(latest, error.page_id()) > 0)
+      EXPECT_TRUE(std::ranges::count(kept, error.page_id()) > 0 ||
+                  std::ranges::count(latest, error.page_id()) > 0)
           << error.what();
     }
     EXPECT_GT(pool.stats().write_errors, failed);
