@@ -178,7 +178,7 @@ struct exmap_interface {
  * @transit: transfers that are under way
  * @frames_lock: protects @frames, @nr_frames
  * @frames: all frames, linked by page->lru
- * @nr_frames: how many; for exmap_pool_frames()
+ * @nr_frames: how many; read by exmap_pool_frames()
  * @target: how many there should be
  * @zaps: events in which core mm may have cleared entries
  * @zaps_seen: value of @zaps up to which all frames have been recovered

@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -77,6 +78,14 @@ class Cache:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(target)
         os.rename(temporary, link)
+
+
+def digest_of(folder, options=""):
+    """Names the state of the files in @folder, and of the @options they are built with."""
+    digest = hashlib.sha256(options.encode())
+    for path in sorted(folder.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def read_json(path):

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The guest's initial file system: our init, the kernel modules that reach the host's files, and the run's settings."""
 
-import hashlib
 import lzma
 import os
 import pathlib
 import subprocess
 
-from cache import VmError
+from cache import VmError, digest_of
 
 GUEST = pathlib.Path(__file__).parent / "guest"
 # In this order; what each depends on comes before it.
@@ -33,10 +32,7 @@ def _archive(entries):
 def _build_init(folder):
     """Compiles the guest's init, once for each state of its source and of the compiler's options."""
     sources = sorted(GUEST.glob("*.c"))
-    digest = hashlib.sha256(" ".join(COMPILE).encode())
-    for path in sorted(GUEST.iterdir()):
-        digest.update(path.read_bytes())
-    program = folder / f"init-{digest.hexdigest()[:16]}"
+    program = folder / f"init-{digest_of(GUEST, ' '.join(COMPILE))}"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{program.name}.{os.getpid()}"

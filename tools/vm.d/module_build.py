@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import toolchain
-from cache import VmError, say
+from cache import VmError, digest_of, say
 
 # What of the tree the module is built from.
 SOURCES = ("Kbuild", "kmod", "include")
@@ -69,10 +69,7 @@ def build_test_module(kernel, source, folder):
 def build_own_module(kernel, name):
     """Builds a module of this tool's own, once for each state of its source; returns its path."""
     source = OWN / name
-    digest = hashlib.sha256()
-    for path in sorted(source.iterdir()):
-        digest.update(path.read_bytes())
-    folder = kernel.state / f"{name}-{digest.hexdigest()[:16]}"
+    folder = kernel.state / f"{name}-{digest_of(source)}"
     made = folder / f"{name}.ko"
     return made if made.exists() else build_test_module(kernel, source, folder)
 
