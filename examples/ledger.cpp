@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// A small bank: accounts in a B+tree, transfers by several threads, some of them called off. Whatever happens to the
-// process, the sum of all accounts stays what it was, and a transfer that was reported as done is done.
+// A small bank: accounts in a B+tree, transfers by several threads, some of them called off.
+// Whatever happens to the process, the sum of all accounts stays what it was, and a transfer that
+// was reported as done is done.
 //
-// usage: ledger run FILE [THREADS] [SECONDS]    makes or recovers FILE (its log is FILE.log) and transfers; SECONDS 0: until killed
-//        ledger check FILE                      recovers, checks the sum, prints what each thread has done
+// usage: ledger run FILE [THREADS] [SECONDS]
+//          makes or recovers FILE (its log is FILE.log) and transfers; SECONDS 0: until killed
+//        ledger check FILE
+//          recovers, checks the sum, prints what each thread has done
 // `run` prints "THREAD COUNT" after every 64th transfer of a thread that is durable.
 #include <atomic>
 #include <chrono>
@@ -48,7 +51,8 @@ std::string value_of(std::int64_t number) {
 vmcache::DatabaseOptions options_for(const char* file) {
   vmcache::DatabaseOptions options;
   options.pool.path = file;
-  options.pool.pool_bytes = std::uint64_t{1} << 18;  // less than the accounts take: pages come and go
+  // Less than the accounts take: pages come and go.
+  options.pool.pool_bytes = std::uint64_t{1} << 18;
   options.pool.capacity_bytes = std::uint64_t{1} << 30;
   options.log.path = std::string(file) + ".log";
   options.log.capacity_bytes = std::uint64_t{8} << 20;
@@ -119,20 +123,23 @@ int check(const char* file) {
   Database database(options_for(file));
   std::uint64_t accounts = 0;
   std::int64_t sum = 0;
-  database.tree(kAccountsTree).scan(vmcache::Bound::all(), [&](vmcache::Bytes, vmcache::Bytes value) {
-    sum += number_of(std::string(value.view()));
-    ++accounts;
-    return true;
-  });
+  database.tree(kAccountsTree)
+      .scan(vmcache::Bound::all(), [&](vmcache::Bytes, vmcache::Bytes value) {
+        sum += number_of(std::string(value.view()));
+        ++accounts;
+        return true;
+      });
   (void)database.tree(kAccountsTree).verify();
-  database.tree(kDoneTree).scan(vmcache::Bound::all(), [&](vmcache::Bytes key, vmcache::Bytes value) {
-    std::printf("%lu %ld\n", std::strtoul(std::string(key.view()).c_str(), nullptr, 10),
-                static_cast<long>(number_of(std::string(value.view()))));
-    return true;
-  });
+  database.tree(kDoneTree).scan(
+      vmcache::Bound::all(), [&](vmcache::Bytes key, vmcache::Bytes value) {
+        std::printf("%lu %ld\n", std::strtoul(std::string(key.view()).c_str(), nullptr, 10),
+                    static_cast<long>(number_of(std::string(value.view()))));
+        return true;
+      });
   const bool right = sum == static_cast<std::int64_t>(accounts) * kOpening;
   std::printf("%lu accounts, sum %ld: %s; recovery: %lu transactions, %lu pages, %.1f ms\n",
-              static_cast<unsigned long>(accounts), static_cast<long>(sum), right ? "right" : "WRONG",
+              static_cast<unsigned long>(accounts), static_cast<long>(sum),
+              right ? "right" : "WRONG",
               static_cast<unsigned long>(database.recovery().transactions),
               static_cast<unsigned long>(database.recovery().pages),
               static_cast<double>(database.recovery().duration_ns) / 1e6);
@@ -148,7 +155,8 @@ unsigned argument(int argc, char** argv, int at, unsigned otherwise) {
 int main(int argc, char** argv) {
   const std::string command = argc > 2 ? argv[1] : "";
   try {
-    if (command == "run") return run(argv[2], argument(argc, argv, 3, 4), argument(argc, argv, 4, 10));
+    if (command == "run")
+      return run(argv[2], argument(argc, argv, 3, 4), argument(argc, argv, 4, 10));
     if (command == "check") return check(argv[2]);
   } catch (const vmcache::Error& error) {
     std::fprintf(stderr, "ledger: %s\n", error.what());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One thread, many tasks: a task that misses is suspended while the others run, so hundreds of reads are in
-// flight at once. usage: tasks [FILE]
+// One thread, many tasks: a task that misses is suspended while the others run, so hundreds of
+// reads are in flight at once. usage: tasks [FILE]
 #include <cstdint>
 #include <cstdio>
 #include <random>
@@ -52,7 +52,8 @@ int main(int argc, char** argv) try {
   }
   const vmcache::PoolStats stats = pool.stats();
   std::printf("%lu of %u lookups found their value; %lu page reads in %lu submissions\n",
-              static_cast<unsigned long>(found), kTasks * kLookups, static_cast<unsigned long>(stats.reads),
+              static_cast<unsigned long>(found), kTasks * kLookups,
+              static_cast<unsigned long>(stats.reads),
               static_cast<unsigned long>(stats.submissions));
   pool.close();
   return found == std::uint64_t{kTasks} * kLookups ? 0 : 1;

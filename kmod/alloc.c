@@ -2,11 +2,12 @@
 /*
  * exmap: ALLOC, give pages a frame.
  *
- * The batch runs under the interface's stock lock and the lock of one page
- * table at a time, kept from entry to entry. Where a table or a frame is
- * missing both are dropped, the missing thing is made, and the walk goes on at
- * the same address. An entry that was empty needs no flush: x86 does not cache
- * entries that are not present. One that mapped the page of zeros does.
+ * The batch runs under the lock of the interface's free list and the lock of
+ * one page table at a time, which it keeps from entry to entry. If a table or a
+ * frame is missing, it drops both locks, gets what is missing, and continues at
+ * the same address. An entry that was empty needs no flush, because x86 does
+ * not cache entries that are not present. An entry that mapped the page of
+ * zeros needs one.
  */
 #include "exmap.h"
 #include "pagetable.h"
@@ -25,7 +26,7 @@ struct alloc_op {
 	struct exmap *ctx;
 	struct exmap_interface *iface;
 	struct exmap_cursor cur;
-	unsigned long *fresh;	/* or NULL: bits of the pages that were mapped */
+	unsigned long *fresh;	/* or NULL: frames mapped, of one entry */
 	unsigned long fresh_base;
 	unsigned long mapped;	/* of the whole batch */
 	unsigned long present;
@@ -37,18 +38,18 @@ struct alloc_op {
 };
 
 static inline void alloc_lock(struct alloc_op *op)
-	__acquires(&op->iface->stock_lock)
+	__acquires(&op->iface->free_lock)
 {
-	spin_lock(&op->iface->stock_lock);
+	spin_lock(&op->iface->free_lock);
 	exmap_walk_begin();
 }
 
 static inline void alloc_unlock(struct alloc_op *op)
-	__releases(&op->iface->stock_lock)
+	__releases(&op->iface->free_lock)
 {
 	exmap_cursor_unlock(&op->cur);
 	exmap_walk_end();
-	spin_unlock(&op->iface->stock_lock);
+	spin_unlock(&op->iface->free_lock);
 }
 
 /* The usual case: one page that has a table, is not mapped, and a frame. */
@@ -63,7 +64,7 @@ static __always_inline bool alloc_single(struct alloc_op *op,
 	pte = exmap_cursor_lock(&op->cur, addr);
 	if (unlikely(!pte || exmap_entry_read(pte)))
 		return false;
-	*pfn = iface->stock[--iface->count];
+	*pfn = iface->free_list[--iface->count];
 	exmap_entry_write(op->cur.mm, addr, pte,
 			  op->ctx->area_pte | *pfn << PAGE_SHIFT);
 	return true;
@@ -100,14 +101,16 @@ static __always_inline int alloc_run(struct alloc_op *op, unsigned long *addr,
 		}
 		if (unlikely(!iface->count))
 			return RUN_NEEDS_FRAME;
-		pfn = iface->stock[--iface->count];
+		pfn = iface->free_list[--iface->count];
 		exmap_entry_write(op->cur.mm, *addr, pte,
 				  op->ctx->area_pte | pfn << PAGE_SHIFT);
 		op->mapped++;
 		alloc_note(op, pfn);
-		if (unlikely(op->fresh))
-			__set_bit((*addr - op->fresh_base) >> PAGE_SHIFT,
-				  op->fresh);
+		if (unlikely(op->fresh)) {
+			/* Under the table's lock: before anyone can free it. */
+			get_page(pfn_to_page(pfn));
+			op->fresh[(*addr - op->fresh_base) >> PAGE_SHIFT] = pfn;
+		}
 	} while (*addr += PAGE_SIZE, *addr != end);
 	return RUN_DONE;
 }
@@ -118,7 +121,7 @@ static int alloc_provide(struct alloc_op *op, unsigned long addr, int what)
 		return -EINTR;
 	if (what == RUN_NEEDS_TABLE)
 		return exmap_table_make(op->ctx->mm, addr);
-	return exmap_stock_refill(op->ctx, op->iface);
+	return exmap_free_list_refill(op->ctx, op->iface);
 }
 
 static int alloc_entry(struct alloc_op *op, unsigned long addr,
@@ -201,8 +204,10 @@ static noinline int alloc_any(struct alloc_op *op, struct exmap_iov *iov,
  * @iface: the interface, between exmap_op_begin() and exmap_op_end()
  * @iov: entries; user space may change them meanwhile, each is read once
  * @nr: how many
- * @fresh: NULL, or a bitmap in which a bit is set for each page of the one
- *         entry that was not mapped before
+ * @fresh: NULL, or room for a frame number a page of the one entry, all 0: gets
+ *         the frames that were mapped, with a reference to each. A frame with
+ *         such a reference that is freed gets no other page: so as long as it is
+ *         held, an entry that has the frame is the one that was made here
  * @report: results tell frames, see EXMAP_ACTION_REPORT_FRAME
  *
  * Results are written to the entries. After an error that is not the entry's
@@ -253,4 +258,61 @@ int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
 	alloc_finish(&op);
 	trace_exmap_alloc(iface->index, nr, op.mapped, op.present, op.first);
 	return op.first;
+}
+
+/* How many pages from @pte on are not mapped; more than @nr if not so simple. */
+static unsigned int count_absent(pte_t *pte, unsigned int nr)
+{
+	unsigned int i, absent = 0;
+	pteval_t old;
+
+	for (i = 0; i < nr; i++) {
+		old = exmap_entry_read(pte + i);
+		if (!old)
+			absent++;
+		else if (!exmap_entry_is_frame(old))
+			return UINT_MAX; /* the page of zeros: needs a flush */
+	}
+	return absent;
+}
+
+/**
+ * exmap_alloc_at_once() - map frames at some pages if nothing has to wait
+ * @ctx: the exmap
+ * @iface: the interface, between exmap_op_begin() and exmap_op_end()
+ * @addr: the first page's address
+ * @pages: how many, at least one
+ *
+ * Where all pages have one page table, which is there, and frames are in the
+ * free lists. All is looked at and done in one hold of the locks.
+ *
+ * Context: does not sleep.
+ * Return: 0, or -EAGAIN: nothing was done, exmap_alloc() has to.
+ */
+int exmap_alloc_at_once(struct exmap *ctx, struct exmap_interface *iface,
+			unsigned long addr, unsigned int pages)
+{
+	struct alloc_op op = { .ctx = ctx, .iface = iface };
+	unsigned long end = addr + ((unsigned long)pages << PAGE_SHIFT);
+	int err = -EAGAIN;
+	unsigned int i;
+	pte_t *pte;
+
+	if (addr >> PMD_SHIFT != (end - 1) >> PMD_SHIFT)
+		return -EAGAIN;
+	for (i = 0; i < pages && READ_ONCE(iface->count) < pages; i++)
+		if (!exmap_free_list_try_refill(ctx, iface))
+			break;
+	exmap_cursor_init(&op.cur, ctx, iface);
+	alloc_lock(&op);
+	pte = exmap_cursor_lock(&op.cur, addr);
+	if (pte && count_absent(pte, pages) <= iface->count &&
+	    alloc_run(&op, &addr, end) == RUN_DONE)
+		err = 0;
+	alloc_unlock(&op);
+	if (err)
+		return err;
+	alloc_finish(&op);
+	trace_exmap_alloc(iface->index, 1, op.mapped, op.present, 0);
+	return 0;
 }

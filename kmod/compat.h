@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What differs between the kernels this module builds for: 6.1, 6.12, 7.3.
+ * Differences between the kernels that this module builds for: 6.1, 6.12, 7.3.
  */
 #ifndef EXMAP_COMPAT_H
 #define EXMAP_COMPAT_H
@@ -11,6 +11,7 @@
 
 #include <linux/fs.h>
 #include <linux/gfp.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/uio.h>
 #include <linux/version.h>
@@ -36,8 +37,8 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #endif
 
 /*
- * Clear the special entries of a range and flush. Renamed in 7.1, when it
- * began to accept VM_MIXEDMAP areas.
+ * Clears the special entries of a range and flushes. 7.1 renamed it, and made
+ * it accept VM_MIXEDMAP areas.
  */
 static inline void exmap_zap_special(struct vm_area_struct *vma,
 				     unsigned long addr, unsigned long size)
@@ -64,7 +65,7 @@ static inline void exmap_add_rss(struct mm_struct *mm, long nr)
 #endif
 }
 
-/* The lock of a page table, given the page it is in. */
+/* The lock of the page table in page @table. */
 static inline spinlock_t *exmap_table_lock(struct mm_struct *mm,
 					   struct page *table)
 {
@@ -91,14 +92,26 @@ static inline void exmap_inc_tlb_gen(struct mm_struct *mm)
 static inline bool exmap_has_global_asid(struct mm_struct *mm)
 {
 #ifdef CONFIG_BROADCAST_TLB_FLUSH
-	/* As mm_global_asid() does, hidden from modules like the above. */
+	/* As mm_global_asid() does, which is hidden from modules, too. */
 	return smp_load_acquire(&mm->context.global_asid);
 #else
 	return false;
 #endif
 }
 
-/* Fills @pages from its start; returns how many there are now. */
+/* Whether a device walks the mm's page tables, and caches what it finds. */
+static inline bool exmap_has_pasid(struct mm_struct *mm)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	return mm_valid_pasid(mm);
+#elif defined(CONFIG_IOMMU_SVA)
+	return pasid_valid(READ_ONCE(mm->pasid));
+#else
+	return false;
+#endif
+}
+
+/* Fills @pages from its start; returns the number of pages in it. */
 static inline unsigned long exmap_alloc_bulk(gfp_t gfp, unsigned long nr,
 					     struct page **pages)
 {
@@ -123,7 +136,7 @@ exmap_default_unmapped_area(struct file *file, unsigned long addr,
 #endif
 }
 
-/* The first segment of an iterator that user memory backs. */
+/* The first segment of an iterator over user memory. */
 static inline void exmap_iter_segment(struct iov_iter *iter,
 				      unsigned long *addr, size_t *len)
 {
@@ -143,7 +156,10 @@ static inline void exmap_iter_segment(struct iov_iter *iter,
 #endif
 }
 
-/* From 6.8 on it guards against a freeze of the file system itself. */
+/*
+ * From 6.8 on, vfs_iter_write() itself guards against a freeze of the file
+ * system.
+ */
 static inline ssize_t exmap_iter_write(struct file *file, struct iov_iter *iter,
 				       loff_t *pos)
 {

@@ -2,33 +2,15 @@
 /*
  * exmap: what the module's files share.
  *
- * A frame is owned by exactly one of
- *   - the stock of one interface (exmap_interface.stock),
- *   - the common stock (exmap_pool.stock),
- *   - one present entry of the page area,
- *   - the hands of one operation (exmap_interface.hand, or a local array).
- * A frame leaves an entry under the page-table lock, and reaches a stock only
- * after the TLBs of the whole mm have been flushed.
- *
- * References. A frame of the pool holds the pool's reference and, from the day
- * it enters the pool, the reference, the map count and the NR_FILE_MAPPED
- * count of one mapping, mapped or not: refcount 2, mapcount 1. The operations
- * therefore touch no struct page to map, and only read the reference count to
- * unmap. When core mm clears an entry (madvise, munmap, exit) it drops that
- * mapping's share as for any vm_insert_page() page: refcount 1, mapcount 0 is
- * a zapped frame, which exmap_pool_reclaim() finds and gives its share back.
- * The view (view.c) adds a second mapping's share to the frames it shows.
- * A frame that is freed with a higher count is pinned by somebody (direct I/O,
- * vmsplice, a registered buffer): it is left to him, see exmap_frame_replace().
- *
  * Locks, outermost first:
  *   exmap_interface.busy (one operation at a time), exmap.resize_lock (only
  *   tried by operations), mmap_lock (not by operations),
- *   exmap_pool.frames_lock (list of all frames, the view's numbers; memory is
- *   never asked for under it, because the notifier takes it), then the spinlocks
- *   exmap_interface.stock_lock, exmap_pool.lock, the page-table lock.
+ *   exmap_pool.frames_lock (list of all frames, the view's numbers; nothing
+ *   allocates under it, because the notifier takes it), then the spinlocks
+ *   exmap_interface.free_lock, exmap_pool.lock, the page-table lock.
  *
- * Interplay with core mm: notifier.c.
+ * Parts: params.h (parameters), pool.h (frames), interface.h (one thread's way
+ * in). Interplay with core mm: notifier.c.
  */
 #ifndef EXMAP_H
 #define EXMAP_H
@@ -51,166 +33,29 @@
 #include <uapi/linux/exmap.h>
 
 #include "compat.h"
+#include "interface.h"
+#include "params.h"
+#include "pool.h"
 
-/* Frames that move between an interface and the common stock at once. */
-#define EXMAP_MAGAZINE		512
-/* An interface keeps at most this many; with EXMAP_HAND_MAX more, it is full. */
-#define EXMAP_STOCK_HIGH	1024
-/* Pages that one flush covers. */
-#define EXMAP_HAND_MAX		1024
-#define EXMAP_STOCK_MAX		(EXMAP_STOCK_HIGH + EXMAP_HAND_MAX)
-/* Frames that a starving interface takes from another one at once. */
-#define EXMAP_STEAL_MAX		64
 /* Pages that READ handles at once. */
 #define EXMAP_READ_CHUNK	512
-/* Directories (1 GiB each) that an interface remembers; a power of two. */
-#define EXMAP_DIRECTORIES	16
 #define EXMAP_INTERFACES_MAX	1024
-/* Entries handled before an operation looks for signals and reschedules. */
+/* Entries handled before an operation checks for signals and reschedules. */
 #define EXMAP_BUDGET		512
-
-/* struct exmap_iov as a number: len 1, page 0; and res 0, pages 1. */
+/* struct exmap_iov as a number: {len 1, page 0}, and {res 0, pages 1}. */
 #define EXMAP_ENTRY_ONE		BIT_ULL(64 - EXMAP_PAGE_LEN_BITS)
 #define EXMAP_ENTRY_DONE_ONE	BIT_ULL(32)
 
-/* Instead of a number of pages: more than are in hand_addr. */
-#define EXMAP_FLUSH_ALL		(EXMAP_HAND_MAX + 1)
-
 #define EXMAP_SETUP_FLAGS	EXMAP_SETUP_READ_FAULT_ZERO
 
-/* A frame in the pool: see "References" above. */
-#define EXMAP_FRAME_REFS	2
-/* And one that the view shows. */
-#define EXMAP_VIEW_REFS		3
-
-/* Most frames of a view: EXMAP_FRAME_NONE is no number. */
+/* Maximum number of frames of a view; EXMAP_FRAME_NONE is no frame's number. */
 #define EXMAP_VIEW_MAX		EXMAP_FRAME_NONE
-
-/**
- * struct exmap_window - where an interface's TLB flushes happen
- * @start: first address of the range to zap
- * @pte: the entries at both ends of it, in two page tables
- *
- * See shootdown.c.
- */
-struct exmap_window {
-	unsigned long start;
-	pte_t *pte[2];
-};
-
-/**
- * struct exmap_directory - a page directory that a walk has found
- * @pud_nr: addr >> PUD_SHIFT of what it maps
- * @pmds: its entries
- */
-struct exmap_directory {
-	unsigned long pud_nr;
-	pmd_t *pmds;
-};
-
-/**
- * struct exmap_counters - what one interface counts
- *
- * Written by the operation on the interface, read at any time.
- */
-struct exmap_counters {
-	u64 alloc_calls;
-	u64 alloc_pages;
-	u64 alloc_present;
-	u64 free_calls;
-	u64 free_pages;
-	u64 free_absent;
-	u64 refills;
-	u64 spills;
-	u64 steals;
-	u64 stolen_frames;
-	u64 flushes;
-	u64 flushes_local;
-	u64 pinned;
-	u64 fail_nomem;
-	u64 fail_input;
-};
-
-/**
- * struct exmap_interface - one thread's way into the page area
- * @busy: an operation is between exmap_op_begin() and exmap_op_end(). A lock,
- *        but one that lockdep does not know, see notifier.c
- * @idle: woken when it ends
- * @index: its number
- * @user: the page shared with user space
- * @window: where its flushes happen
- * @walk_mapping: value of exmap.area_mapping for which @walk is valid
- * @walk: page directories found lately, by their number
- * @stock_lock: protects @stock and @count
- * @count: frames in @stock
- * @stock: frame numbers, ready to be mapped
- * @hand: frames unmapped by the running FREE and not flushed yet
- * @hand_addr: where they were mapped
- * @counters: see there
- */
-struct exmap_interface {
-	int busy;
-	wait_queue_head_t idle;
-	unsigned int index;
-	struct exmap_user_interface *user;
-	struct exmap_window window;
-	unsigned long walk_mapping;
-	struct exmap_directory walk[EXMAP_DIRECTORIES];
-
-	/* Its own line: thieves look here. */
-	spinlock_t stock_lock ____cacheline_aligned_in_smp;
-	unsigned int count;
-	unsigned long *stock;
-	unsigned long *hand;
-	unsigned long *hand_addr;
-
-	struct exmap_counters counters;
-} ____cacheline_aligned_in_smp;
-
-/**
- * struct exmap_pool - the frames of one exmap
- * @lock: protects @stock, @count and @capacity
- * @count: frames in the common stock
- * @capacity: room of the common stock; never less than @nr_frames
- * @stock: frame numbers
- * @moves: transfers between stocks so far; tells a starving operation that
- *         what it looked at has changed
- * @transit: transfers that are under way
- * @frames_lock: protects @frames, @nr_frames
- * @frames: all frames, linked by page->lru
- * @nr_frames: how many; read by exmap_pool_frames()
- * @target: how many there should be
- * @zaps: events in which core mm may have cleared entries
- * @zaps_seen: value of @zaps up to which all frames have been recovered
- * @zapped: frames recovered so far
- * @in_view: frames that have a number in the view
- * @left_in_view: frames that a shrink took out of the pool, which the view
- *                still shows; charged to RLIMIT_MEMLOCK until it is gone
- */
-struct exmap_pool {
-	spinlock_t lock; /* the common stock */
-	unsigned long count;
-	unsigned long capacity;
-	unsigned long *stock;
-	atomic_long_t moves;
-	atomic_t transit;
-
-	struct mutex frames_lock; /* the list of frames */
-	struct list_head frames;
-	unsigned long nr_frames;
-	unsigned long target;
-	atomic_long_t zaps;
-	long zaps_seen;
-	unsigned long zapped;
-	unsigned long in_view;
-	unsigned long left_in_view;
-};
 
 enum exmap_state {
 	EXMAP_NEW,
 	EXMAP_SETTING_UP,
 	EXMAP_READY,
-	EXMAP_IS_CLONE,		/* of another one: this one is never used */
+	EXMAP_IS_CLONE,		/* uses another exmap in its place */
 };
 
 enum exmap_area_state {
@@ -327,40 +172,8 @@ static inline bool exmap_ready(struct exmap *ctx)
 	return smp_load_acquire(&ctx->state) == EXMAP_READY;
 }
 
-/* A frame's number in the view plus one; 0: it has none. See view.c. */
-static inline unsigned long exmap_frame_tag(struct page *page)
-{
-	return READ_ONCE(page->private);
-}
-
-/* For EXMAP_ACTION_REPORT_FRAME; no number is EXMAP_FRAME_NONE. */
-static inline u32 exmap_frame_number(unsigned long pfn)
-{
-	return (exmap_frame_tag(pfn_to_page(pfn)) - 1) & EXMAP_FRAME_NONE;
-}
-
-/*
- * Whether somebody beside the pool, the page area and the view uses a frame
- * that is mapped or in hand. Long-term pins, which count in steps of
- * GUP_PIN_COUNTING_BIAS, do not keep a frame of the view from its next page:
- * to allow just that is what the view is for.
- */
-static inline bool exmap_frame_is_pinned(unsigned long pfn)
-{
-	struct page *page = pfn_to_page(pfn);
-	int refs = page_ref_count(page);
-
-	if (likely(refs == EXMAP_FRAME_REFS))
-		return false;
-	return !exmap_frame_tag(page) ||
-	       refs % GUP_PIN_COUNTING_BIAS != EXMAP_VIEW_REFS;
-}
-
 /* main.c */
 bool exmap_is_exmap(struct file *file);
-unsigned long exmap_frames_max(void);
-void exmap_count_frames(long n);
-bool exmap_may_flush_local(void);
 
 /* setup.c */
 struct exmap *exmap_create(void);
@@ -383,51 +196,9 @@ int exmap_vma_refuse_protect(struct vm_area_struct *vma, unsigned long start,
 int exmap_zero_page_init(void);
 void exmap_zero_page_exit(void);
 
-/* interface.c */
-int exmap_interfaces_create(struct exmap *ctx, unsigned int nr);
-void exmap_interfaces_destroy(struct exmap *ctx);
-int exmap_op_begin(struct exmap *ctx, struct exmap_interface *iface,
-		   bool nonblock);
-void exmap_op_end(struct exmap_interface *iface);
-int exmap_action(struct exmap *ctx, const struct exmap_action_params *args);
-
-/* alloc.c, free.c */
-int exmap_alloc(struct exmap *ctx, struct exmap_interface *iface,
-		struct exmap_iov *iov, unsigned int nr, unsigned long *fresh,
-		bool report);
-int exmap_free(struct exmap *ctx, struct exmap_interface *iface,
-	       struct exmap_iov *iov, unsigned int nr);
-
-/* frames.c */
-void exmap_pool_init(struct exmap_pool *pool);
-unsigned long exmap_pool_frames(struct exmap_pool *pool);
-int exmap_pool_grow(struct exmap *ctx, unsigned long nr);
-int exmap_pool_shrink(struct exmap *ctx, unsigned long nr);
-void exmap_pool_destroy(struct exmap *ctx);
-unsigned long exmap_pool_reclaim(struct exmap *ctx);
-unsigned long exmap_frame_replace(struct exmap *ctx, unsigned long pfn);
-bool exmap_pool_fill_up(struct exmap *ctx);
-
 /* view.c */
 int exmap_view_mmap(struct exmap *ctx, struct vm_area_struct *vma);
 int exmap_view_lose(struct exmap *ctx, bool block);
-
-/* stock.c */
-int exmap_stock_refill(struct exmap *ctx, struct exmap_interface *iface);
-void exmap_stock_put(struct exmap *ctx, struct exmap_interface *iface,
-		     const unsigned long *pfns, unsigned int nr);
-void exmap_common_put(struct exmap *ctx, const unsigned long *pfns,
-		      unsigned int nr);
-unsigned int exmap_stock_take_any(struct exmap *ctx, unsigned long *pfns,
-				  unsigned int nr);
-
-/* shootdown.c */
-int exmap_windows_create(struct exmap *ctx);
-void exmap_windows_destroy(struct exmap *ctx);
-void exmap_flush(struct exmap *ctx, struct exmap_interface *iface,
-		 unsigned int pages);
-int exmap_anchor_init(void);
-void exmap_anchor_exit(void);
 
 /* notifier.c */
 extern const struct mmu_notifier_ops exmap_notifier_ops;

@@ -1,27 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * exmap: the frames of a pool, from the page allocator and back.
+ * exmap: what becomes of a frame, from the page allocator and back.
  *
  * Frames are zeroed once, when the pool takes them; they are charged to the
- * memory cgroup (__GFP_ACCOUNT) and to RLIMIT_MEMLOCK. What a frame holds of
- * references and counts is told in exmap.h.
+ * memory cgroup (__GFP_ACCOUNT) and to RLIMIT_MEMLOCK. pool.h says which
+ * references and counts a frame holds.
+ *
+ * Who else may map a frame. FREE clears entries without telling the mmu
+ * notifiers. KVM, or a device that shares page tables, copies translations and
+ * relies on the notifiers to learn of their end. It may therefore still use a
+ * frame whose page was freed. This harms nobody else as long as the frame stays
+ * with the exmap, but the frame must never become other memory. Only the
+ * unmapping of the area tells the notifiers. So:
+ *
+ *   S1 A frame that may have been mapped goes back to the page allocator only
+ *      while no area lives. That is: in exmap_pool_release(), which the close
+ *      of the area calls after its entries are gone and before another area can
+ *      be mapped; under frames_lock, if the state is EXMAP_AREA_NONE; and when
+ *      the exmap ends. The one exception is the module parameter
+ *      shrink_returns.
+ *   S2 A frame that leaves the pool before that is on EXMAP_PARKED or
+ *      EXMAP_REPLACED. Frames move there under frames_lock and hold the pool's
+ *      references, so that nobody else can free them.
+ *   S3 A frame on EXMAP_REPLACED has users that hold references. It becomes
+ *      parked when they are gone (exmap_replaced_look()). Growth, replacement
+ *      and filling up take parked frames first.
+ *   S4 All these frames count in the module's parameter `frames`, and are
+ *      charged to the cgroup. Frames that shrinking parked stay charged to
+ *      RLIMIT_MEMLOCK. Frames that replacements added are charged from the next
+ *      resize on (exmap_pool_settle()).
+ *
+ * Races that the rules must survive:
+ *   - KVM handles a fault and gets a reference to a frame. FREE clears the
+ *     entry. KVM then enters the frame into its own tables and drops the
+ *     reference. Either FREE saw the reference, and the frame was replaced
+ *     (S2), or KVM had dropped it before, and the frame is on the free list. In
+ *     both cases the stale translation leads to a frame that stays with the
+ *     exmap.
+ *   - Such a fault races with the unmapping of the area. KVM checks its count
+ *     of invalidations under its own lock, and gives up.
+ *   - A shrink reads EXMAP_AREA_NONE; then an area is mapped and used, and a
+ *     frame of it is parked; then the shrink releases that frame. This cannot
+ *     happen. The shrink reads the state and empties the list without dropping
+ *     frames_lock, and a frame of that area can only be parked under the same
+ *     lock, after the area has become live.
+ *   - A shrink has frames in hand while the area is closed. They are parked
+ *     although they could be released. That is only late.
  */
-#include "exmap.h"
+#include "frames.h"
 
-/* Pages asked of the page allocator, or moved between lists, at once. */
-#define CHUNK	32
-
-static const gfp_t frame_gfp = GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN |
-			       __GFP_RETRY_MAYFAIL;
-
-/* A page becomes a frame: it gets the share of one mapping, see exmap.h. */
+/* A page becomes a frame: it gets the share of one mapping, see pool.h. */
 static void frame_init(struct page *page)
 {
 	/*
-	 * A mapping of our own keeps get_user_pages_fast() on the lock-free
-	 * path: from 6.8 it refuses pages without one.
+	 * The module's mapping keeps get_user_pages_fast() on the lock-free
+	 * path, which from 6.8 refuses pages without a mapping. Mapping and
+	 * index also tell shared futexes apart.
 	 */
 	page->mapping = exmap_mapping();
+	page_folio(page)->index = page_to_pfn(page);
 	get_page(page);
 	atomic_inc(&page->_mapcount);
 	mod_lruvec_page_state(page, NR_FILE_MAPPED, 1);
@@ -29,11 +66,12 @@ static void frame_init(struct page *page)
 }
 
 /*
- * The end of a frame that is off the list: the pool's references go; whoever
- * else has one keeps the page. Returns nothing to any stock.
+ * The end of a frame that is on no list: the exmap's references go; whoever
+ * else has one keeps the page. Returns nothing to any free list.
  */
 static void frame_drop(struct page *page)
 {
+	page->mapping = NULL;
 	if (atomic_read(&page->_mapcount) >= 0) {
 		if (atomic_add_negative(-1, &page->_mapcount))
 			mod_lruvec_page_state(page, NR_FILE_MAPPED, -1);
@@ -43,43 +81,101 @@ static void frame_drop(struct page *page)
 	exmap_count_frames(-1);
 }
 
-/* frames_lock is held. */
-static void frame_link(struct exmap_pool *pool, struct page *page)
+/**
+ * exmap_list_release() - take all frames off a list, to let them go
+ * @pool: the pool; its frames_lock is held
+ * @from: the list
+ * @gone: gets them, for exmap_frames_drop() without the lock
+ */
+void exmap_list_release(struct exmap_pool *pool, enum exmap_list from,
+			struct list_head *gone)
 {
-	list_add_tail(&page->lru, &pool->frames);
-	WRITE_ONCE(pool->nr_frames, pool->nr_frames + 1);
+	unsigned long steps = 0;
+	struct page *page;
+
+	list_for_each_entry(page, &pool->list[from], lru) {
+		if (exmap_frame_tag(page))
+			pool->left_in_view++;
+		WRITE_ONCE(page->private, 0);
+		walk_breathe(&steps);
+	}
+	list_splice_tail_init(&pool->list[from], gone);
+	WRITE_ONCE(pool->listed[from], 0);
 }
 
-static void frame_unlink(struct exmap_pool *pool, struct page *page)
+/**
+ * exmap_frames_drop() - let frames go that are on no list of the pool
+ * @gone: the frames
+ *
+ * Context: may sleep.
+ */
+void exmap_frames_drop(struct list_head *gone)
 {
-	list_del(&page->lru);
-	WRITE_ONCE(pool->nr_frames, pool->nr_frames - 1);
-	if (exmap_frame_tag(page))
-		WRITE_ONCE(pool->in_view, pool->in_view - 1);
-	WRITE_ONCE(page->private, 0);
-	page->mapping = NULL;
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, gone, lru) {
+		list_del(&page->lru);
+		frame_drop(page);
+		cond_resched();
+	}
 }
 
-static unsigned long frame_add(struct exmap_pool *pool, struct page *page)
+/**
+ * exmap_replaced_look() - park the replaced frames that nobody uses any more
+ * @pool: the pool; its frames_lock is held
+ * @nr: how many to look at
+ *
+ * What their users did to them came before the release of the reference, and
+ * frames_lock passes that on.
+ */
+void exmap_replaced_look(struct exmap_pool *pool, unsigned long nr)
+{
+	unsigned long steps = 0;
+	struct page *page;
+
+	/* Every step takes one frame from the front: no more than there are. */
+	for (nr = min(nr, pool->listed[EXMAP_REPLACED]); nr; nr--) {
+		page = frame_first(pool, EXMAP_REPLACED);
+		if (exmap_frame_is_pinned(page_to_pfn(page))) {
+			list_move_tail(&page->lru, &pool->list[EXMAP_REPLACED]);
+		} else {
+			frame_move(pool, page, EXMAP_REPLACED, EXMAP_PARKED);
+			WRITE_ONCE(pool->unpinned, pool->unpinned + 1);
+		}
+		walk_breathe(&steps);
+	}
+}
+
+/**
+ * exmap_parked_to_live() - take a frame that need not be asked of the system
+ * @pool: the pool; its frames_lock is held
+ * @look: how many replaced frames to look at for it
+ *
+ * Return: a frame that is on the list EXMAP_LIVE now, or NULL.
+ */
+struct page *exmap_parked_to_live(struct exmap_pool *pool, unsigned long look)
+{
+	struct page *page;
+
+	exmap_replaced_look(pool, look);
+	page = frame_first(pool, EXMAP_PARKED);
+	if (!page)
+		return NULL;
+	frame_move(pool, page, EXMAP_PARKED, EXMAP_LIVE);
+	pool_count(pool, page, 1);
+	return page;
+}
+
+/**
+ * exmap_fresh_to_live() - make a page a frame of the pool
+ * @pool: the pool; its frames_lock is held
+ * @page: a page that the page allocator has just given
+ */
+void exmap_fresh_to_live(struct exmap_pool *pool, struct page *page)
 {
 	frame_init(page);
-	mutex_lock(&pool->frames_lock);
-	frame_link(pool, page);
-	mutex_unlock(&pool->frames_lock);
-	return page_to_pfn(page);
-}
-
-/* Returns whether the view showed it, and goes on showing it. */
-static bool frame_remove(struct exmap_pool *pool, struct page *page)
-{
-	bool in_view;
-
-	mutex_lock(&pool->frames_lock);
-	in_view = exmap_frame_tag(page);
-	frame_unlink(pool, page);
-	mutex_unlock(&pool->frames_lock);
-	frame_drop(page);
-	return in_view;
+	frame_link(pool, page, EXMAP_LIVE);
+	pool_count(pool, page, 1);
 }
 
 /**
@@ -88,9 +184,12 @@ static bool frame_remove(struct exmap_pool *pool, struct page *page)
  */
 void exmap_pool_init(struct exmap_pool *pool)
 {
+	unsigned int i;
+
 	spin_lock_init(&pool->lock);
 	mutex_init(&pool->frames_lock);
-	INIT_LIST_HEAD(&pool->frames);
+	for (i = 0; i < EXMAP_LISTS; i++)
+		INIT_LIST_HEAD(&pool->list[i]);
 }
 
 /**
@@ -110,174 +209,40 @@ unsigned long exmap_pool_frames(struct exmap_pool *pool)
 	return nr;
 }
 
-/* Makes room in the common stock for all frames of a pool of @capacity. */
-static int pool_reserve(struct exmap_pool *pool, unsigned long capacity)
+/**
+ * exmap_pool_release() - give back what is parked or left to others
+ * @ctx: the exmap; its area has just been unmapped, and no other one can be
+ *       mapped before this returns
+ *
+ * A frame that somebody pins stays with him, and goes when he lets go.
+ */
+void exmap_pool_release(struct exmap *ctx)
 {
-	unsigned long *stock, *old;
+	struct exmap_pool *pool = &ctx->pool;
+	LIST_HEAD(gone);
 
-	if (capacity <= pool->capacity)
-		return 0;
-	stock = kvmalloc_array(capacity, sizeof(*stock),
-			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!stock)
-		return -ENOMEM;
-	spin_lock(&pool->lock);
-	if (pool->count)
-		memcpy(stock, pool->stock, pool->count * sizeof(*stock));
-	old = pool->stock;
-	pool->stock = stock;
-	pool->capacity = capacity;
-	spin_unlock(&pool->lock);
-	kvfree(old);
-	return 0;
+	mutex_lock(&pool->frames_lock);
+	exmap_list_release(pool, EXMAP_PARKED, &gone);
+	exmap_list_release(pool, EXMAP_REPLACED, &gone);
+	mutex_unlock(&pool->frames_lock);
+	exmap_frames_drop(&gone);
 }
 
-static void pages_free(struct list_head *pages)
-{
-	struct page *page, *next;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-		cond_resched();
-	}
-}
-
-/* All or nothing. Interruptible by a fatal signal. */
-static int pages_alloc(struct list_head *pages, unsigned long nr)
-{
-	struct page *chunk[CHUNK];
-	unsigned long i, got;
-
-	while (nr) {
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-		memset(chunk, 0, sizeof(chunk));
-		got = exmap_alloc_bulk(frame_gfp, min_t(unsigned long, nr, CHUNK),
-				       chunk);
-		if (!got)
-			return -ENOMEM;
-		for (i = 0; i < got; i++)
-			list_add(&chunk[i]->lru, pages);
-		nr -= got;
-	}
-	return 0;
-}
-
-/* Pages become frames of the pool, free ones. */
-static void pool_publish(struct exmap *ctx, struct list_head *pages)
-{
-	unsigned long pfns[CHUNK];
-	struct page *page, *next;
-	unsigned int n = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		pfns[n++] = frame_add(&ctx->pool, page);
-		if (n == CHUNK) {
-			exmap_common_put(ctx, pfns, n);
-			cond_resched();
-			n = 0;
-		}
-	}
-	exmap_common_put(ctx, pfns, n);
-}
-
-/* What shrinking left in a view that is gone meanwhile is charged no more. */
-static void pool_settle(struct exmap *ctx)
+/**
+ * exmap_pool_look() - find the replaced frames that nobody uses any more
+ * @ctx: the exmap
+ *
+ * Context: may sleep.
+ */
+void exmap_pool_look(struct exmap *ctx)
 {
 	struct exmap_pool *pool = &ctx->pool;
 
-	if (!pool->left_in_view ||
-	    READ_ONCE(ctx->view_state) != EXMAP_VIEW_NONE)
+	if (!READ_ONCE(pool->listed[EXMAP_REPLACED]))
 		return;
-	account_locked_vm(ctx->mm, pool->left_in_view, false);
-	pool->left_in_view = 0;
-}
-
-/**
- * exmap_pool_grow() - add frames to a pool
- * @ctx: the exmap; its resize_lock is held
- * @nr: how many
- *
- * Return: 0, or -ENOMEM (limits, cgroup or memory exhausted) or -EINTR (fatal
- *         signal); then the pool has as many frames as before.
- */
-int exmap_pool_grow(struct exmap *ctx, unsigned long nr)
-{
-	unsigned long target = ctx->pool.target, max = exmap_frames_max();
-	LIST_HEAD(pages);
-	int err;
-
-	if (target > max || nr > max - target)
-		return -ENOMEM;
-	pool_settle(ctx);
-	err = account_locked_vm(ctx->mm, nr, true);
-	if (err)
-		return err;
-	err = pool_reserve(&ctx->pool, target + nr);
-	if (!err)
-		err = pages_alloc(&pages, nr);
-	if (err) {
-		pages_free(&pages);
-		account_locked_vm(ctx->mm, nr, false);
-		return err;
-	}
-	WRITE_ONCE(ctx->pool.target, target + nr);
-	pool_publish(ctx, &pages);
-	return 0;
-}
-
-/**
- * exmap_pool_shrink() - take free frames out of a pool
- * @ctx: the exmap; its resize_lock is held
- * @nr: how many, fewer than the pool has
- *
- * Return: 0, or -EBUSY if fewer are free, -ENOMEM, -EINTR; then the pool has
- *         as many frames as before.
- */
-int exmap_pool_shrink(struct exmap *ctx, unsigned long nr)
-{
-	struct exmap_pool *pool = &ctx->pool;
-	unsigned long short_by, i, done = 0, in_view = 0;
-	unsigned long *pfns;
-	unsigned int got;
-	int err = 0;
-
-	pool_settle(ctx);
-	/* Frames that the pool lacks anyway are the first to go. */
-	short_by = pool->target - min(pool->target, exmap_pool_frames(pool));
-	short_by = min(short_by, nr);
-	pfns = kvmalloc_array(nr - short_by + 1, sizeof(*pfns),
-			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!pfns)
-		return -ENOMEM;
-	exmap_pool_reclaim(ctx);
-	while (done < nr - short_by && !err) {
-		got = exmap_stock_take_any(ctx, pfns + done,
-					   min_t(unsigned long, CHUNK,
-						 nr - short_by - done));
-		done += got;
-		if (!got)
-			err = -EBUSY;
-		else if (fatal_signal_pending(current))
-			err = -EINTR;
-		cond_resched();
-	}
-	for (i = 0; i < done; i++) {
-		if (err)
-			exmap_common_put(ctx, pfns + i, 1);
-		else
-			in_view += frame_remove(pool, pfn_to_page(pfns[i]));
-	}
-	kvfree(pfns);
-	if (err)
-		return err;
-	WRITE_ONCE(pool->target, pool->target - nr);
-	pool->left_in_view += in_view;
-	account_locked_vm(ctx->mm, nr - in_view, false);
-	return 0;
+	mutex_lock(&pool->frames_lock);
+	exmap_replaced_look(pool, ULONG_MAX);
+	mutex_unlock(&pool->frames_lock);
 }
 
 /**
@@ -287,155 +252,20 @@ int exmap_pool_shrink(struct exmap *ctx, unsigned long nr)
 void exmap_pool_destroy(struct exmap *ctx)
 {
 	struct exmap_pool *pool = &ctx->pool;
-	struct page *page, *next;
+	LIST_HEAD(gone);
+	unsigned int i;
 
-	list_for_each_entry_safe(page, next, &pool->frames, lru) {
-		frame_unlink(pool, page);
-		frame_drop(page);
-		cond_resched();
-	}
-	kvfree(pool->stock);
-	if (pool->target)
-		account_locked_vm(ctx->mm, pool->target + pool->left_in_view,
-				  false);
-	pool->target = 0;
+	mutex_lock(&pool->frames_lock);
+	for (i = 0; i < EXMAP_LISTS; i++)
+		exmap_list_release(pool, i, &gone);
+	WRITE_ONCE(pool->nr_frames, 0);
+	WRITE_ONCE(pool->in_view, 0);
 	pool->left_in_view = 0;
-	pool->count = 0;
-	pool->capacity = 0;
-	pool->stock = NULL;
-}
-
-/* Whether core mm has cleared the frame's entry in the area. */
-static bool frame_is_zapped(struct exmap *ctx, struct page *page)
-{
-	int view = exmap_frame_tag(page) ? 1 : 0;
-
-	/* Perhaps the view's share is not there yet: ask again later. */
-	if (view && ctx->view_state == EXMAP_VIEW_MAKING)
-		return false;
-	return atomic_read(&page->_mapcount) < view;
-}
-
-/* Gives a zapped frame its share back, unless somebody still uses it. */
-static bool frame_recover(struct page *page)
-{
-	int refs = page_ref_count(page);
-
-	/* See exmap_frame_is_pinned(). */
-	if (exmap_frame_tag(page))
-		refs = refs % GUP_PIN_COUNTING_BIAS - 1;
-	if (refs != 1)
-		return false;
-	get_page(page);
-	if (atomic_inc_and_test(&page->_mapcount))
-		mod_lruvec_page_state(page, NR_FILE_MAPPED, 1);
-	return true;
-}
-
-/**
- * exmap_pool_reclaim() - find the frames that core mm has unmapped
- * @ctx: the exmap
- *
- * A frame that is on its way through a TLB flush, or pinned, is left for the
- * next time. Looks at every frame, but only if core mm has unmapped something
- * of the area since the last time that none was left.
- *
- * Context: may sleep.
- * Return: how many frames went to the common stock.
- */
-unsigned long exmap_pool_reclaim(struct exmap *ctx)
-{
-	struct exmap_pool *pool = &ctx->pool;
-	unsigned long pfns[CHUNK], found = 0;
-	struct page *page;
-	unsigned int n = 0;
-	bool left;
-	long zaps;
-
-	zaps = atomic_long_read(&pool->zaps);
-	if (zaps == READ_ONCE(pool->zaps_seen))
-		return 0;
-	smp_rmb(); /* pairs with the increment after zapping, notifier.c */
-	mutex_lock(&pool->frames_lock);
-	left = ctx->view_state == EXMAP_VIEW_MAKING;
-	list_for_each_entry(page, &pool->frames, lru) {
-		if (!frame_is_zapped(ctx, page))
-			continue;
-		if (!frame_recover(page)) {
-			left = true;
-			continue;
-		}
-		pfns[n++] = page_to_pfn(page);
-		found++;
-		if (n == CHUNK) {
-			exmap_common_put(ctx, pfns, n);
-			n = 0;
-		}
-	}
-	exmap_common_put(ctx, pfns, n);
-	if (!left)
-		WRITE_ONCE(pool->zaps_seen, zaps);
-	WRITE_ONCE(pool->zapped, pool->zapped + found);
 	mutex_unlock(&pool->frames_lock);
-	return found;
-}
-
-/**
- * exmap_frame_replace() - let a pinned frame go
- * @ctx: the exmap
- * @pfn: a frame in the caller's hands, unmapped and flushed
- *
- * Whoever pins the page keeps it, and what he reads or writes there meets no
- * other page of the area. The pool takes a fresh frame instead, or is short of
- * one until exmap_pool_fill_up().
- *
- * Context: may sleep.
- * Return: the fresh frame, or 0.
- */
-unsigned long exmap_frame_replace(struct exmap *ctx, unsigned long pfn)
-{
-	struct page *old = pfn_to_page(pfn), *page;
-	struct exmap_pool *pool = &ctx->pool;
-
-	page = alloc_page(frame_gfp);
-	if (page)
-		frame_init(page);
-	/* One for the other, see exmap_pool_frames(). */
-	mutex_lock(&pool->frames_lock);
-	frame_unlink(pool, old);
-	if (page)
-		frame_link(pool, page);
-	mutex_unlock(&pool->frames_lock);
-	frame_drop(old);
-	return page ? page_to_pfn(page) : 0;
-}
-
-/**
- * exmap_pool_fill_up() - make up for a frame that could not be replaced
- * @ctx: the exmap
- *
- * Context: may sleep.
- * Return: true if a frame was added to the common stock.
- */
-bool exmap_pool_fill_up(struct exmap *ctx)
-{
-	struct exmap_pool *pool = &ctx->pool;
-	unsigned long pfn;
-	struct page *page;
-
-	/* Without the lock it is never more than it is, perhaps less. */
-	if (READ_ONCE(pool->nr_frames) >= READ_ONCE(pool->target))
-		return false;
-	/* Against a resize, and others that fill the same gap. */
-	if (!mutex_trylock(&ctx->resize_lock))
-		return false;
-	page = NULL;
-	if (exmap_pool_frames(pool) < pool->target)
-		page = alloc_page(frame_gfp);
-	if (page) {
-		pfn = frame_add(pool, page);
-		exmap_common_put(ctx, &pfn, 1);
-	}
-	mutex_unlock(&ctx->resize_lock);
-	return page;
+	exmap_frames_drop(&gone);
+	exmap_array_free_blocks(&pool->free_list, 0);
+	pool->free_list.count = 0;
+	account_locked_vm(ctx->mm, pool->charged, false);
+	pool->charged = 0;
+	pool->target = 0;
 }

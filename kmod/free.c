@@ -2,14 +2,14 @@
 /*
  * exmap: FREE, take the frames of pages away.
  *
- * The entries of a batch are cleared first, their frames held in hand; then
- * one flush of the whole mm; only then do the frames reach the stock, where
- * they can be mapped again. A frame whose reference count says that somebody
- * else still uses it (it is pinned) goes its own way and is replaced.
+ * A batch has three parts. First its entries are cleared, and their frames are
+ * held in hand. Then one flush covers the whole mm. Only then do the frames
+ * reach the free list, from which they can be mapped again. A frame that is
+ * pinned, which its reference count tells, is replaced.
  *
- * The count is read after the flush. get_user_pages_fast() raises it and then
- * looks at the entry again; we clear the entry and then, a full barrier later,
- * look at the count: one of both sees the other.
+ * The count is read after the flush. get_user_pages_fast() raises the count and
+ * then checks the entry again. FREE clears the entry and, after a full barrier,
+ * reads the count. So at least one of the two sees the other.
  */
 #include "exmap.h"
 #include "pagetable.h"
@@ -61,7 +61,7 @@ static void free_empty_hand(struct free_op *op)
 	if (unlikely(kept < op->in_hand))
 		kept = free_sort_hand(op, kept);
 	op->in_hand = 0;
-	exmap_stock_put(op->ctx, op->iface, hand, kept);
+	exmap_free_list_put(op->ctx, op->iface, hand, kept);
 }
 
 /* The usual case: one page that is mapped, and room in the hand. */
@@ -225,4 +225,62 @@ int exmap_free(struct exmap *ctx, struct exmap_interface *iface,
 	iface->counters.free_absent += op.absent;
 	trace_exmap_free(iface->index, nr, op.freed, op.absent, op.first);
 	return op.first;
+}
+
+/* Unmaps a page if it still has that very frame; the hand has room. */
+static void free_if_fresh(struct free_op *op, unsigned long addr,
+			  unsigned long pfn)
+{
+	struct exmap_interface *iface = op->iface;
+	pteval_t old;
+	pte_t *pte;
+
+	pte = exmap_cursor_lock(&op->cur, addr);
+	if (!pte)
+		return;
+	old = exmap_entry_read(pte);
+	if (!exmap_entry_is_frame(old) || exmap_entry_pfn(old) != pfn)
+		return;
+	ptep_get_and_clear(op->cur.mm, addr, pte);
+	iface->hand_addr[op->in_hand] = addr;
+	iface->hand[op->in_hand++] = pfn;
+}
+
+/**
+ * exmap_free_fresh() - unmap what an ALLOC mapped, and nothing else
+ * @ctx: the exmap
+ * @iface: the interface, between exmap_op_begin() and exmap_op_end()
+ * @addr: the first page's address
+ * @fresh: frames that exmap_alloc() reported, one a page, or 0; becomes all 0
+ * @nr: how many pages, no more than EXMAP_READ_CHUNK
+ *
+ * A page that somebody has freed and allocated again meanwhile is his: it has
+ * another frame, because the references kept this one from it. They are dropped
+ * once the entry is gone, so that they do not count as somebody else's pins.
+ */
+void exmap_free_fresh(struct exmap *ctx, struct exmap_interface *iface,
+		      unsigned long addr, unsigned long *fresh,
+		      unsigned int nr)
+{
+	struct free_op op = { .ctx = ctx, .iface = iface };
+	unsigned int freed, i;
+
+	BUILD_BUG_ON(EXMAP_READ_CHUNK > EXMAP_HAND_MAX);
+	exmap_cursor_init(&op.cur, ctx, iface);
+	exmap_walk_begin();
+	for (i = 0; i < nr; i++) {
+		if (!fresh[i])
+			continue;
+		free_if_fresh(&op, addr + ((unsigned long)i << PAGE_SHIFT),
+			      fresh[i]);
+		put_page(pfn_to_page(fresh[i]));
+		fresh[i] = 0;
+	}
+	exmap_cursor_unlock(&op.cur);
+	exmap_walk_end();
+	freed = op.in_hand;
+	free_empty_hand(&op);
+	iface->counters.free_calls++;
+	iface->counters.free_pages += freed;
+	trace_exmap_free(iface->index, 1, freed, nr - freed, 0);
 }

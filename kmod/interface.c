@@ -2,6 +2,8 @@
 /*
  * exmap: interfaces, and the life of one operation.
  */
+#include <linux/nospec.h>
+
 #include "exmap.h"
 
 static int interface_create(struct exmap_interface *iface, unsigned int index)
@@ -9,27 +11,27 @@ static int interface_create(struct exmap_interface *iface, unsigned int index)
 	struct page *page;
 
 	init_waitqueue_head(&iface->idle);
-	spin_lock_init(&iface->stock_lock);
+	spin_lock_init(&iface->free_lock);
 	iface->index = index;
 	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!page)
 		return -ENOMEM;
 	iface->user = page_address(page);
-	iface->stock = kvmalloc_array(EXMAP_STOCK_MAX, sizeof(*iface->stock),
-				      GFP_KERNEL_ACCOUNT);
+	iface->free_list = kvmalloc_array(EXMAP_FREE_MAX, sizeof(*iface->free_list),
+					  GFP_KERNEL_ACCOUNT);
 	iface->hand = kvmalloc_array(EXMAP_HAND_MAX, sizeof(*iface->hand),
 				     GFP_KERNEL_ACCOUNT);
 	iface->hand_addr = kvmalloc_array(EXMAP_HAND_MAX,
 					  sizeof(*iface->hand_addr),
 					  GFP_KERNEL_ACCOUNT);
-	return iface->stock && iface->hand && iface->hand_addr ? 0 : -ENOMEM;
+	return iface->free_list && iface->hand && iface->hand_addr ? 0 : -ENOMEM;
 }
 
 static void interface_destroy(struct exmap_interface *iface)
 {
 	if (iface->user)
 		put_page(virt_to_page(iface->user));
-	kvfree(iface->stock);
+	kvfree(iface->free_list);
 	kvfree(iface->hand);
 	kvfree(iface->hand_addr);
 }
@@ -98,12 +100,12 @@ static int op_enter(struct exmap_interface *iface, bool nonblock)
 	       -EINTR : 0;
 }
 
-static int op_refused(struct exmap *ctx)
+static int op_refused(struct exmap *ctx, bool nonblock)
 {
 	if (READ_ONCE(ctx->window_lost))
 		return -ESTALE;
 	if (READ_ONCE(ctx->area_state) == EXMAP_AREA_CLAIMED)
-		return exmap_area_activate(ctx);
+		return nonblock ? -EAGAIN : exmap_area_activate(ctx);
 	/* Activated by another interface since we looked? Then look again. */
 	return READ_ONCE(ctx->area_state) == EXMAP_AREA_LIVE ? 0 : -ENXIO;
 }
@@ -112,7 +114,7 @@ static int op_refused(struct exmap *ctx)
  * exmap_op_begin() - begin an operation on an interface
  * @ctx: the exmap, set up; the caller is its owner
  * @iface: the interface
- * @nonblock: do not wait for another operation on it
+ * @nonblock: do not wait, neither for another operation on it nor for mmap_lock
  *
  * Until exmap_op_end() the area's and the window's page tables stay, except as
  * pagetable.h tells. The operation must not wait for mmap_lock.
@@ -133,7 +135,7 @@ int exmap_op_begin(struct exmap *ctx, struct exmap_interface *iface,
 			   !READ_ONCE(ctx->window_lost)))
 			return 0;
 		op_leave(iface);
-		err = op_refused(ctx);
+		err = op_refused(ctx, nonblock);
 	} while (!err);
 	return err;
 }
@@ -145,6 +147,21 @@ int exmap_op_begin(struct exmap *ctx, struct exmap_interface *iface,
 void exmap_op_end(struct exmap_interface *iface)
 {
 	op_leave(iface);
+}
+
+/**
+ * exmap_interface_at() - the interface of a number that a user gave
+ * @ctx: the exmap, set up
+ * @index: the number
+ *
+ * Return: the interface, or NULL: there is none of that number.
+ */
+struct exmap_interface *exmap_interface_at(struct exmap *ctx,
+					   unsigned int index)
+{
+	if (unlikely(index >= ctx->nr_interfaces))
+		return NULL;
+	return &ctx->interfaces[array_index_nospec(index, ctx->nr_interfaces)];
 }
 
 static bool flags_allowed(const struct exmap_action_params *args)
@@ -169,7 +186,8 @@ int exmap_action(struct exmap *ctx, const struct exmap_action_params *args)
 		return -ENXIO;
 	if (unlikely(current->mm != ctx->mm))
 		return -EPERM;
-	if (unlikely(args->interface >= ctx->nr_interfaces ||
+	iface = exmap_interface_at(ctx, args->interface);
+	if (unlikely(!iface ||
 		     (args->flags && !flags_allowed(args)) ||
 		     args->iov_len > EXMAP_USER_INTERFACE_PAGES ||
 		     (args->opcode != EXMAP_OP_ALLOC &&
@@ -177,7 +195,6 @@ int exmap_action(struct exmap *ctx, const struct exmap_action_params *args)
 		atomic64_inc(&ctx->fail_input);
 		return -EINVAL;
 	}
-	iface = &ctx->interfaces[args->interface];
 	err = exmap_op_begin(ctx, iface, false);
 	if (unlikely(err))
 		return err;

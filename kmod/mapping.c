@@ -2,10 +2,10 @@
 /*
  * exmap: the address space that all frames belong to.
  *
- * Nothing is ever looked up in it. It is there because core mm decides by
- * page->mapping whether a page may be pinned without locks, whom to tell that
- * it is dirty, and, after a write-protect by soft-dirty tracking, whose
- * backing device to throttle: so it has an inode, on a file system of its own.
+ * Nothing is ever looked up in it. Core mm uses page->mapping to decide whether
+ * a page may be pinned without locks, whom to tell that it is dirty, and (after
+ * a write-protect by soft-dirty tracking) which backing device to throttle. So
+ * the address space has an inode, on a file system of its own.
  */
 #include <linux/fs.h>
 #include <linux/mount.h>

@@ -74,6 +74,11 @@ static void area_close(struct vm_area_struct *vma)
 
 	if (!area_is(ctx, vma))
 		return;
+	/*
+	 * All entries are gone, and the notifiers know: nobody maps a frame any
+	 * more. Before another area can be mapped, see frames.c.
+	 */
+	exmap_pool_release(ctx);
 	WRITE_ONCE(ctx->area_pages, 0);
 	/* The area can be mapped again; pairs with cmpxchg in area_mmap(). */
 	smp_store_release(&ctx->area_state, EXMAP_AREA_NONE);
@@ -191,17 +196,21 @@ static int area_mmap(struct exmap *ctx, struct vm_area_struct *vma)
 
 static int interface_mmap(struct exmap *ctx, struct vm_area_struct *vma)
 {
+	struct exmap_interface *iface;
 	unsigned long index;
 
 	if (!exmap_ready(ctx))
 		return -ENXIO;
 	index = vma->vm_pgoff - (EXMAP_OFF_INTERFACE_BASE >> PAGE_SHIFT);
-	if (index >= ctx->nr_interfaces || vma_pages(vma) != 1)
+	if (index >= EXMAP_INTERFACES_MAX || vma_pages(vma) != 1)
+		return -EINVAL;
+	iface = exmap_interface_at(ctx, index);
+	if (!iface)
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP);
 	vma->vm_ops = &interface_vm_ops;
 	return vm_insert_page(vma, vma->vm_start,
-			      virt_to_page(ctx->interfaces[index].user));
+			      virt_to_page(iface->user));
 }
 
 /**

@@ -2,7 +2,7 @@
 /*
  * exmap: what core mm does to the area while operations run.
  *
- * Operations take no lock of the mm. What may happen beside them:
+ * Operations take no lock of the mm. These things may happen meanwhile:
  *
  * munmap of the area, exit. Page tables are freed afterwards, so operations
  *   must be gone. The notifier (MMU_NOTIFY_UNMAP before the entries are
@@ -15,23 +15,23 @@
  *                                        smp_mb()
  *     area_state LIVE? no: leave         busy? wait
  *
- *   One of both sees the other. No mutex, because an operation flushes while it
- *   is busy, and flushing calls the notifiers: lockdep would see a circle that
- *   the range test here excludes. For the same reason a busy operation must
- *   never wait for mmap_lock.
+ *   At least one of the two sees the other. This is no mutex, because a busy
+ *   operation flushes, and flushing calls the notifiers. lockdep would report a
+ *   circle that the range test here excludes. For the same reason a busy
+ *   operation must never wait for mmap_lock.
  *
- * munmap of the flush windows. The same; afterwards every operation is refused
- *   (ESTALE), since none could flush any more.
+ * munmap of the flush windows. The same. Afterwards every operation is refused
+ *   (ESTALE), because it could not flush.
  *
  * madvise(DONTNEED), memory failure, the OOM reaper (entries are cleared). Only
- *   the page-table lock matters; the frames come back by reference counts, see
- *   exmap_pool_reclaim(), which is told by the counter here. It counts after
- *   the entries were cleared (range_end), so that no zap is missed; the frame
- *   itself is released later, after core mm's flush.
+ *   the page-table lock matters. exmap_pool_reclaim() finds the frames by their
+ *   reference counts. A counter here tells it to look. The counter changes
+ *   after the entries were cleared (range_end), so that no zap is missed. The
+ *   frame itself is released later, after core mm's flush.
  *
- * munmap, madvise(DONTNEED) and the like of any part of the view. The shares of
- *   area and view in a frame's counts cannot be told apart, so all frames lose
- *   their numbers before the first entry goes. See view.c.
+ * munmap, madvise(DONTNEED) and the like of any part of the view. A frame's
+ *   counts do not tell the area's share from the view's, so all frames lose
+ *   their numbers before the first entry is cleared. See view.c.
  */
 #include "exmap.h"
 

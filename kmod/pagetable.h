@@ -2,15 +2,15 @@
 /*
  * exmap: walking the page tables of the page area.
  *
- * Who may walk: an operation between exmap_op_begin() and exmap_op_end(). The
- * upper tables are freed only by munmap and exit, which wait for it in the
- * notifier. The last-level tables can also be freed by madvise (7.x reclaims
- * empty ones), under the page-table lock and after a grace period: so the walk
- * happens inside an RCU reader, which a region without preemption is, and looks
- * at the directory entry again once it has the lock.
+ * Only an operation between exmap_op_begin() and exmap_op_end() may walk. The
+ * upper tables are freed only by munmap and exit, which wait for the operation
+ * in the notifier. The last-level tables can also be freed by madvise (7.x
+ * reclaims empty ones), under the page-table lock and after a grace period. So
+ * the walk is an RCU reader (a region without preemption is one), and checks
+ * the directory entry again once it has the lock.
  *
- * Entries are read and written by the native_ functions: the module does not
- * load under Xen PV, the one place where entries are not what they seem.
+ * Entries are read and written with the native_ functions. They would be wrong
+ * only under Xen PV, where the module does not load.
  */
 #ifndef EXMAP_PAGETABLE_H
 #define EXMAP_PAGETABLE_H
@@ -22,7 +22,7 @@
 
 #define EXMAP_NO_TABLE	(~0UL)
 
-/* An RCU reader that costs less than rcu_read_lock() where that is a call. */
+/* Begins an RCU reader; cheaper than rcu_read_lock() where that is a call. */
 static __always_inline void exmap_walk_begin(void)
 {
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
@@ -78,7 +78,7 @@ static inline void exmap_cursor_unlock(struct exmap_cursor *cur)
 	cur->pmd_nr = EXMAP_NO_TABLE;
 }
 
-/* Finds the directory of @addr, and remembers it; or false: there is none. */
+/* Finds and remembers the directory of @addr. False if there is none. */
 static noinline_for_stack bool
 exmap_cursor_directory(struct exmap_cursor *cur, struct exmap_directory *dir,
 		       unsigned long addr)
@@ -101,7 +101,7 @@ exmap_cursor_directory(struct exmap_cursor *cur, struct exmap_directory *dir,
 	return true;
 }
 
-/* The slow part of exmap_cursor_lock(): another table than the locked one. */
+/* The slow part of exmap_cursor_lock(): moves to another table. */
 static inline pte_t *exmap_cursor_move(struct exmap_cursor *cur,
 				       unsigned long addr)
 {
@@ -136,7 +136,7 @@ static inline pte_t *exmap_cursor_move(struct exmap_cursor *cur,
 }
 
 /**
- * exmap_cursor_lock() - the entry of an address, its table locked
+ * exmap_cursor_lock() - find an address's entry, and lock its table
  * @cur: the walk
  * @addr: an address of the area
  *
@@ -185,12 +185,12 @@ static __always_inline void exmap_entry_write(struct mm_struct *mm,
  * @mm: the owner's address space
  * @addr: an address of the area
  *
- * Context: may sleep; as for a walk, but not inside one.
+ * Context: may sleep. Where a walk is allowed, but not inside one.
  * Return: 0 or -ENOMEM.
  */
 static inline int exmap_table_make(struct mm_struct *mm, unsigned long addr)
 {
-	/* Without a function it makes the tables and does nothing else. */
+	/* Without a function it only makes the tables. */
 	return apply_to_page_range(mm, addr, PAGE_SIZE, NULL, NULL);
 }
 

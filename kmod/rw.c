@@ -2,15 +2,22 @@
 /*
  * exmap: READ and WRITE, by pread, preadv, pwrite and pwritev on the descriptor.
  *
- * READ allocates the pages of a range, then reads them from the file given at
- * setup, at the same distance from its start as the page has from the start of
- * the area. The I/O goes to the user addresses, outside the interface's lock:
- * it pins the pages like anybody's direct I/O.
+ * READ allocates the pages of a range and then reads them from the file given
+ * at setup. A page's offset in the file is its offset in the area. The I/O uses
+ * the user addresses, outside the interface's lock, and pins the pages like any
+ * direct I/O.
+ *
+ * A READ holds a reference to each frame that it has mapped until it is done.
+ * So if it fails, it can tell its own mapping from one that another thread has
+ * made since: exmap_free_fresh().
  */
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
 #include "exmap.h"
+
+/* Pages that a chunk handles without an allocation. */
+#define CHUNK_FEW	8
 
 /* A range of pages, no more than EXMAP_READ_CHUNK. */
 struct chunk {
@@ -18,18 +25,33 @@ struct chunk {
 	struct exmap_interface *iface;
 	unsigned long addr;
 	unsigned long pages;
-	bool nonblock;
-	DECLARE_BITMAP(fresh, EXMAP_READ_CHUNK);
+	unsigned long *fresh;	/* frames that this chunk has mapped, or 0 */
+	unsigned long few[CHUNK_FEW];
 };
 
-static struct exmap_iov chunk_entry(const struct chunk *c, unsigned long first,
-				    unsigned long nr)
+/* Room for what chunks of a range of @pages pages map; all 0. */
+static int chunk_make_room(struct chunk *c, unsigned long pages)
+{
+	c->fresh = c->few;
+	if (pages <= CHUNK_FEW)
+		return 0;
+	pages = min_t(unsigned long, pages, EXMAP_READ_CHUNK);
+	c->fresh = kcalloc(pages, sizeof(*c->fresh), GFP_KERNEL_ACCOUNT);
+	return c->fresh ? 0 : -ENOMEM;
+}
+
+static void chunk_drop_room(struct chunk *c)
+{
+	if (c->fresh != c->few)
+		kfree(c->fresh);
+}
+
+static struct exmap_iov chunk_entry(const struct chunk *c)
 {
 	struct exmap_iov entry = { };
 
-	entry.page = ((c->addr - READ_ONCE(c->ctx->area_start)) >> PAGE_SHIFT) +
-		     first;
-	entry.len = nr;
+	entry.page = (c->addr - READ_ONCE(c->ctx->area_start)) >> PAGE_SHIFT;
+	entry.len = c->pages;
 	return entry;
 }
 
@@ -38,11 +60,10 @@ static int chunk_alloc(struct chunk *c)
 	struct exmap_iov entry;
 	int err;
 
-	bitmap_zero(c->fresh, EXMAP_READ_CHUNK);
-	err = exmap_op_begin(c->ctx, c->iface, c->nonblock);
+	err = exmap_op_begin(c->ctx, c->iface, false);
 	if (err)
 		return err;
-	entry = chunk_entry(c, 0, c->pages);
+	entry = chunk_entry(c);
 	err = exmap_alloc(c->ctx, c->iface, &entry, 1, c->fresh, false);
 	exmap_op_end(c->iface);
 	return err;
@@ -53,31 +74,39 @@ static int chunk_free(struct chunk *c)
 	struct exmap_iov entry;
 	int err;
 
-	err = exmap_op_begin(c->ctx, c->iface, c->nonblock);
+	err = exmap_op_begin(c->ctx, c->iface, false);
 	if (err)
 		return err;
-	entry = chunk_entry(c, 0, c->pages);
+	entry = chunk_entry(c);
 	err = exmap_free(c->ctx, c->iface, &entry, 1);
 	exmap_op_end(c->iface);
 	return err;
 }
 
-/* Frees the pages from @from on that chunk_alloc() mapped. */
-static void chunk_undo(struct chunk *c, unsigned long from)
+/* Lets go of the frames that chunk_alloc() mapped. */
+static void chunk_keep(struct chunk *c)
 {
-	struct exmap_iov entry;
 	unsigned long i;
 
-	/* If the area is gone, so are its pages. */
-	if (exmap_op_begin(c->ctx, c->iface, false))
-		return;
-	for_each_set_bit_from(from, c->fresh, c->pages) {
-		i = find_next_zero_bit(c->fresh, c->pages, from);
-		entry = chunk_entry(c, from, i - from);
-		exmap_free(c->ctx, c->iface, &entry, 1);
-		from = i;
+	for (i = 0; i < c->pages; i++) {
+		if (!c->fresh[i])
+			continue;
+		put_page(pfn_to_page(c->fresh[i]));
+		c->fresh[i] = 0;
 	}
-	exmap_op_end(c->iface);
+}
+
+/* Frees the pages from @from on that chunk_alloc() mapped, and keeps the others. */
+static void chunk_undo(struct chunk *c, unsigned long from)
+{
+	/* If the area is gone, so are its pages. */
+	if (!exmap_op_begin(c->ctx, c->iface, false)) {
+		exmap_free_fresh(c->ctx, c->iface,
+				 c->addr + (from << PAGE_SHIFT),
+				 c->fresh + from, c->pages - from);
+		exmap_op_end(c->iface);
+	}
+	chunk_keep(c);
 }
 
 /* File I/O on user addresses; returns bytes or an error. */
@@ -139,6 +168,8 @@ static ssize_t chunk_read(struct chunk *c)
 	atomic64_add(DIV_ROUND_UP(done, PAGE_SIZE), &c->ctx->read_pages);
 	if (done < c->pages << PAGE_SHIFT)
 		chunk_undo(c, DIV_ROUND_UP(done, PAGE_SIZE));
+	else
+		chunk_keep(c);
 	return done;
 }
 
@@ -168,6 +199,8 @@ static ssize_t chunk_do(struct chunk *c, unsigned int opcode)
 		err = chunk_alloc(c);
 		if (err)
 			chunk_undo(c, 0);
+		else
+			chunk_keep(c);
 		break;
 	default:
 		err = chunk_free(c);
@@ -182,15 +215,18 @@ static int range_check(struct exmap *ctx, unsigned int index,
 		return -ENXIO;
 	if (current->mm != ctx->mm)
 		return -EPERM;
-	if (index >= ctx->nr_interfaces || opcode > EXMAP_OP_WRITE)
+	if (!exmap_interface_at(ctx, index) || opcode > EXMAP_OP_WRITE)
 		return -EINVAL;
 	if (opcode != EXMAP_OP_READ && opcode != EXMAP_OP_WRITE)
 		return 0;
 	if (!ctx->backing)
 		return -EBADF;
-	if (opcode == EXMAP_OP_WRITE && !(ctx->backing->f_mode & FMODE_WRITE))
+	if (opcode == EXMAP_OP_READ)
+		return 0;
+	if (!(ctx->backing->f_mode & FMODE_WRITE))
 		return -EBADF;
-	return 0;
+	/* Every write would go to its end, and not to the page's place. */
+	return READ_ONCE(ctx->backing->f_flags) & O_APPEND ? -EINVAL : 0;
 }
 
 static bool range_in_area(struct exmap *ctx, unsigned long addr,
@@ -202,6 +238,47 @@ static bool range_in_area(struct exmap *ctx, unsigned long addr,
 	return addr >= start && len <= size && addr - start <= size - len;
 }
 
+static ssize_t range_in_chunks(struct chunk *c, unsigned int opcode,
+			       unsigned long addr, unsigned long len)
+{
+	ssize_t ret, done = 0;
+
+	ret = chunk_make_room(c, len >> PAGE_SHIFT);
+	if (ret)
+		return ret;
+	while (done < len) {
+		c->addr = addr + done;
+		c->pages = min_t(unsigned long, (len - done) >> PAGE_SHIFT,
+				 EXMAP_READ_CHUNK);
+		ret = chunk_do(c, opcode);
+		if (ret > 0)
+			done += ret;
+		if (ret != c->pages << PAGE_SHIFT)
+			break;
+	}
+	chunk_drop_room(c);
+	return ret < 0 && !done ? ret : done;
+}
+
+/*
+ * What can be done without waiting for anything: an ALLOC that finds all it
+ * needs. FREE flushes, and the kernel's flush may wait for notifiers.
+ */
+static ssize_t range_at_once(struct chunk *c, unsigned int opcode,
+			     unsigned long addr, unsigned long len)
+{
+	int err;
+
+	if (opcode != EXMAP_OP_ALLOC || len > EXMAP_READ_CHUNK << PAGE_SHIFT)
+		return -EAGAIN;
+	err = exmap_op_begin(c->ctx, c->iface, true);
+	if (err)
+		return err;
+	err = exmap_alloc_at_once(c->ctx, c->iface, addr, len >> PAGE_SHIFT);
+	exmap_op_end(c->iface);
+	return err ?: len;
+}
+
 /**
  * exmap_do_range() - do one operation on a range of addresses
  * @ctx: the exmap
@@ -209,7 +286,7 @@ static bool range_in_area(struct exmap *ctx, unsigned long addr,
  * @opcode: EXMAP_OP_*
  * @addr: first address, a page's
  * @len: bytes, whole pages
- * @nonblock: do not wait: -EAGAIN instead
+ * @nonblock: do not wait for anything: -EAGAIN instead, nothing done
  *
  * Return: bytes done, which are fewer than @len if something failed after the
  *         first EXMAP_READ_CHUNK pages or the file ended; or an error.
@@ -218,8 +295,8 @@ ssize_t exmap_do_range(struct exmap *ctx, unsigned int index,
 		       unsigned int opcode, unsigned long addr,
 		       unsigned long len, bool nonblock)
 {
-	struct chunk c = { .ctx = ctx, .nonblock = nonblock };
-	ssize_t ret, done = 0;
+	struct chunk c = { .ctx = ctx };
+	ssize_t ret;
 
 	ret = range_check(ctx, index, opcode);
 	if (!ret && !READ_ONCE(ctx->area_pages))
@@ -229,26 +306,11 @@ ssize_t exmap_do_range(struct exmap *ctx, unsigned int index,
 		atomic64_inc(&ctx->fail_input);
 		ret = -EINVAL;
 	}
-	if (!ret && nonblock &&
-	    (opcode == EXMAP_OP_READ || opcode == EXMAP_OP_WRITE))
-		ret = -EAGAIN;
-	if (ret)
+	if (ret || !len)
 		return ret;
-	c.iface = &ctx->interfaces[index];
-	while (done < len) {
-		c.addr = addr + done;
-		c.pages = min_t(unsigned long, (len - done) >> PAGE_SHIFT,
-				EXMAP_READ_CHUNK);
-		ret = chunk_do(&c, opcode);
-		if (ret < 0)
-			return done ?: ret;
-		done += ret;
-		if (ret != c.pages << PAGE_SHIFT)
-			break;
-		/* The first wait is over: it may have been the last. */
-		c.nonblock = false;
-	}
-	return done;
+	c.iface = exmap_interface_at(ctx, index);
+	return nonblock ? range_at_once(&c, opcode, addr, len) :
+			  range_in_chunks(&c, opcode, addr, len);
 }
 
 static unsigned int offset_interface(u64 pos)

@@ -64,10 +64,17 @@ void exmap_put(struct exmap *ctx)
 	kref_put(&ctx->ref, exmap_destroy);
 }
 
+/*
+ * Old clients leave the field undefined. Where it has a bit that nobody can have
+ * meant, the bits that are known have been set by chance as well.
+ */
+static u64 setup_flags(const struct exmap_ioctl_setup *args)
+{
+	return args->flags & ~EXMAP_SETUP_FLAGS ? 0 : args->flags;
+}
+
 static int setup_check(const struct exmap_ioctl_setup *args)
 {
-	if (args->flags & ~EXMAP_SETUP_FLAGS)
-		return -EINVAL;
 	if (args->max_interfaces < 1 ||
 	    args->max_interfaces > EXMAP_INTERFACES_MAX)
 		return -EINVAL;
@@ -129,7 +136,7 @@ static int setup_all(struct exmap *ctx, const struct exmap_ioctl_setup *args)
 	err = exmap_windows_create(ctx);
 	if (err)
 		goto undo;
-	WRITE_ONCE(ctx->flags, args->flags);
+	WRITE_ONCE(ctx->flags, setup_flags(args));
 	exmap_area_set_ops(ctx);
 	return 0;
 undo:

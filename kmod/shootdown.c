@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * exmap: one TLB flush for the whole mm, by the kernel's own path.
+ * exmap: one TLB flush for the whole mm, through the kernel's own code.
  *
- * flush_tlb_mm_range() is not exported. Clearing special entries of a
- * VM_PFNMAP area is: zap_vma_ptes(), from 7.1 zap_special_vma_range(). It
- * flushes the range from the first to the last entry that it cleared, and
- * x86 flushes a range of more than tlb_single_page_flush_ceiling (33) pages by
- * flushing everything. So each interface has a window in a VMA of the module's
- * own:
+ * flush_tlb_mm_range() is not exported, but zap_vma_ptes() (from 7.1:
+ * zap_special_vma_range()) is. It clears special entries of a VM_PFNMAP area,
+ * and then flushes the range from the first to the last entry that it has
+ * cleared. For a range of more than tlb_single_page_flush_ceiling (33) pages,
+ * x86 flushes everything. So each interface has a window in a VMA of the
+ * module's own:
  *
  *   | table A      | nothing                  | table B      |
  *   |            x |  WINDOW_HOLE x 2 MiB     | x            |
  *                ^ first entry ... zapped ... last entry ^
  *
- * To flush, put special entries at both x and zap from one to the other. The
- * walk sees two entries and a few empty directory slots, and lazy-TLB CPUs,
- * PCIDs, PTI, paravirtual flushes and INVLPGB are all the kernel's business.
- * The ceiling can be raised in debugfs; it must stay below WINDOW_PAGES.
+ * To flush, the operation puts special entries at both x and zaps the range
+ * between them. The kernel walks over two entries and a few empty directory
+ * slots, and itself takes care of lazy-TLB CPUs, PCIDs, PTI, paravirtual
+ * flushes and INVLPGB. The ceiling can be raised in debugfs; it must stay below
+ * WINDOW_PAGES.
  *
- * Only the operation that holds the interface uses its window, and unmapping
- * the window waits for the operation (notifier.c): so the VMA, the tables and
- * the empty entries cannot change beneath it, and no lock is needed.
+ * Only the operation that holds the interface uses its window. Unmapping the
+ * window waits for the operation (notifier.c), so the VMA and the tables exist
+ * for as long as it needs them. Entries are written under their table's lock,
+ * as every walker of page tables expects.
  *
- * The entries map a page of the module's own, read-only. The zero page will
- * not do: zapping has special cases for it.
+ * The entries map a page of the module's own, read-only. The zero page cannot
+ * be used, because zapping has special cases for it.
  */
 #include <linux/anon_inodes.h>
 #include <linux/mman.h>
@@ -65,17 +67,20 @@ static void flush_this_cpu(struct exmap_interface *iface, unsigned int pages)
 }
 
 /*
- * Flush without the kernel's path where that would do nothing else than this:
- * no other CPU has the mm loaded. flush_tlb_mm_range() raises the mm's TLB
- * generation, looks at the mask of CPUs, and then flushes its own CPU alone; a
- * CPU that loads the mm later (or leaves lazy mode) compares generations and
+ * Flushes without the kernel's path if no other CPU has the mm loaded. The
+ * kernel's path would do the same: flush_tlb_mm_range() raises the mm's TLB
+ * generation, looks at the mask of CPUs, and then flushes only its own CPU. A
+ * CPU that loads the mm later, or leaves lazy mode, compares generations and
  * flushes itself. The increment is the full barrier that pairs with
  * switch_mm(): a CPU that is not in the mask yet sees the cleared entries.
  *
- * This CPU's own generation stays behind, for which it pays with one more full
- * flush when it next loads the mm. Not with page-table isolation, where the
- * user's half has TLB entries that only the kernel's path knows of, and not
- * for an mm with a global ASID, which does not use generations.
+ * This CPU's own generation stays behind, so it makes one more full flush when
+ * it next loads the mm.
+ * Three cases need the kernel's path. With page-table isolation, the user's
+ * half has TLB entries that only the kernel's path knows. An mm with a global
+ * ASID does not use generations. With a PASID, a device may cache translations,
+ * and only the kernel's path tells the IOMMU. (A device that comes after the
+ * check finds the cleared entries.)
  */
 static bool flush_local(struct exmap *ctx, struct exmap_interface *iface,
 			unsigned int pages)
@@ -89,11 +94,20 @@ static bool flush_local(struct exmap *ctx, struct exmap_interface *iface,
 	cpu = get_cpu();
 	exmap_inc_tlb_gen(mm);
 	alone = cpumask_equal(mm_cpumask(mm), cpumask_of(cpu)) &&
-		current->active_mm == mm && !exmap_has_global_asid(mm);
+		current->active_mm == mm && !exmap_has_global_asid(mm) &&
+		!exmap_has_pasid(mm);
 	if (alone)
 		flush_this_cpu(iface, pages);
 	put_cpu();
 	return alone;
+}
+
+static void window_set(struct mm_struct *mm, struct exmap_window *window,
+		       unsigned int end, unsigned long addr)
+{
+	spin_lock(window->ptl[end]);
+	set_pte_at(mm, addr, window->pte[end], anchor_pte());
+	spin_unlock(window->ptl[end]);
 }
 
 /**
@@ -112,16 +126,13 @@ void exmap_flush(struct exmap *ctx, struct exmap_interface *iface,
 #ifndef EXMAP_PLANT_NO_FLUSH
 	struct exmap_window *window = &iface->window;
 	struct mm_struct *mm = ctx->mm;
-	pte_t pte;
 
 	if (flush_local(ctx, iface, pages)) {
 		iface->counters.flushes_local++;
 		goto done;
 	}
-	pte = anchor_pte();
-	set_pte_at(mm, window->start, window->pte[0], pte);
-	set_pte_at(mm, window->start + WINDOW_SIZE - PAGE_SIZE, window->pte[1],
-		   pte);
+	window_set(mm, window, 0, window->start);
+	window_set(mm, window, 1, window->start + WINDOW_SIZE - PAGE_SIZE);
 	exmap_zap_special(ctx->window_vma, window->start, WINDOW_SIZE);
 	/* Entries that are still there: nothing was flushed. Cannot be. */
 	WARN_ON_ONCE(!pte_none(ptep_get(window->pte[0])) ||
@@ -152,6 +163,8 @@ static int window_mmap(struct file *file, struct vm_area_struct *vma)
 		return -ENODEV;
 	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP |
 			  VM_DONTCOPY);
+	/* Nobody ever reads or writes it, not even by force. */
+	vm_flags_clear(vma, VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
 	vma->vm_ops = &window_vm_ops;
 	/* The notifier must know the range before anyone can unmap it. */
 	ctx->window_vma = vma;
@@ -189,15 +202,19 @@ static int window_take_pte(pte_t *pte, unsigned long addr, void *data)
 static int window_arm(struct exmap *ctx, struct exmap_window *window,
 		      unsigned long base)
 {
+	unsigned int end;
 	int err;
 
 	window->start = base + WINDOW_FIRST;
 	err = apply_to_page_range(ctx->mm, base + WINDOW_FIRST, PAGE_SIZE,
 				  window_take_pte, &window->pte[0]);
-	if (err)
-		return err;
-	return apply_to_page_range(ctx->mm, base + WINDOW_LAST, PAGE_SIZE,
-				   window_take_pte, &window->pte[1]);
+	if (!err)
+		err = apply_to_page_range(ctx->mm, base + WINDOW_LAST, PAGE_SIZE,
+					  window_take_pte, &window->pte[1]);
+	for (end = 0; end < 2 && !err; end++)
+		window->ptl[end] = exmap_table_lock(ctx->mm,
+						    virt_to_page(window->pte[end]));
+	return err;
 }
 
 static int windows_arm(struct exmap *ctx)

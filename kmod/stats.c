@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * exmap: what can be asked about it, and the size of its pool.
+ * exmap: STATS, STATS2, QUERY and RESIZE.
  *
- * Structures of the extensions begin with their size. A caller that knows a
- * shorter one gets what it has room for; one that knows a longer one must have
- * zeros in what this module does not know, and finds it unchanged.
+ * Structures of the extensions begin with their size. A caller with a shorter
+ * structure gets as much as it has room for. In a longer structure, the part
+ * that this module does not know must be zero, and stays unchanged.
  */
 #include <linux/uaccess.h>
 
@@ -50,7 +50,7 @@ static u64 state_bits(struct exmap *ctx)
 
 static u64 frames_free(struct exmap *ctx)
 {
-	u64 sum = READ_ONCE(ctx->pool.count);
+	u64 sum = READ_ONCE(ctx->pool.free_list.count);
 	unsigned int i;
 
 	for (i = 0; i < ctx->nr_interfaces; i++)
@@ -110,6 +110,7 @@ static void stats2_pool(struct exmap *ctx, struct exmap_stats2 *stats)
 	unsigned long target;
 
 	exmap_pool_reclaim(ctx);
+	exmap_pool_look(ctx);
 	target = READ_ONCE(ctx->pool.target);
 	stats->frames = exmap_pool_frames(&ctx->pool);
 	stats->frames_free = frames_free(ctx);
@@ -118,6 +119,9 @@ static void stats2_pool(struct exmap *ctx, struct exmap_stats2 *stats)
 	stats->frames_short = target > stats->frames ? target - stats->frames : 0;
 	stats->zapped = READ_ONCE(ctx->pool.zapped);
 	stats->frames_in_view = READ_ONCE(ctx->pool.in_view);
+	stats->frames_parked = READ_ONCE(ctx->pool.listed[EXMAP_PARKED]);
+	stats->frames_replaced = READ_ONCE(ctx->pool.listed[EXMAP_REPLACED]);
+	stats->unpinned = READ_ONCE(ctx->pool.unpinned);
 }
 
 static void stats2_counters(struct exmap *ctx, struct exmap_stats2 *stats)
@@ -191,7 +195,8 @@ int exmap_query(struct exmap_query __user *arg)
 			    EXMAP_FEATURE_URING_CMD | EXMAP_FEATURE_CLONE |
 			    EXMAP_FEATURE_RESIZE | EXMAP_FEATURE_STATS2 |
 			    EXMAP_FEATURE_READ_FAULT_ZERO |
-			    EXMAP_FEATURE_URING_IOPOLL | EXMAP_FEATURE_VIEW,
+			    EXMAP_FEATURE_URING_IOPOLL | EXMAP_FEATURE_VIEW |
+			    (exmap_shrink_returns() ? 0 : EXMAP_FEATURE_PARKS),
 		.setup_flags = EXMAP_SETUP_FLAGS,
 		.opcodes_ioctl = BIT(EXMAP_OP_ALLOC) | BIT(EXMAP_OP_FREE),
 		.opcodes_uring = BIT(EXMAP_OP_READ) | BIT(EXMAP_OP_ALLOC) |
@@ -214,6 +219,7 @@ static int resize_to(struct exmap *ctx, u64 frames)
 		return exmap_pool_grow(ctx, frames - target);
 	if (frames < target)
 		return exmap_pool_shrink(ctx, target - frames);
+	exmap_pool_settle(ctx);
 	return 0;
 }
 

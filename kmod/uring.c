@@ -3,9 +3,9 @@
  * exmap: IORING_OP_URING_CMD. cmd_op is EXMAP_OP_OFFSET(), the command area
  * holds one iovec with addresses in the page area; the result is bytes.
  *
- * Commands complete inline, or on a worker thread of the ring where they would
- * have to wait (-EAGAIN at the first, non-blocking, issue). Workers run in the
- * submitter's mm.
+ * An ALLOC that finds all it needs completes inline. A command that may have to
+ * wait gets -EAGAIN at its first issue, which is non-blocking, and then runs on
+ * a worker thread of the ring. Workers run in the submitter's mm.
  */
 #include "exmap.h"
 

@@ -2,25 +2,27 @@
 /*
  * exmap: the view, the frames of the pool at addresses that stay the same.
  *
- * The page area is no place for io_uring's registered buffers: a registration
- * pins the frames it finds, and the area shows others the next moment. In the
- * view page n is one frame for as long as it is mapped, so it can be registered
- * once; ALLOC tells which frame a page got (EXMAP_ACTION_REPORT_FRAME), and I/O
- * goes there instead of to the page. The process sees the frame twice; both are
- * its own memory, and no frame is shown that is not in its pool.
+ * The page area cannot hold io_uring's registered buffers. A registration pins
+ * the frames that it finds, but the area's pages change their frames. In the
+ * view, page n shows the same frame for as long as the view is mapped, so the
+ * view can be registered once. ALLOC reports which frame a page got
+ * (EXMAP_ACTION_REPORT_FRAME), and I/O uses the frame's address in the view
+ * instead of the page's. The process sees each frame twice. The view shows only
+ * frames of the process's own pool.
  *
- * Numbers. page->private of a frame is its number plus one. It gets it when the
- * view is mapped and loses it when it leaves the pool, or all lose theirs; a
- * number is never given to another frame of the same view. Frames that come to
- * the pool later have none, until the view is unmapped and mapped again.
+ * Numbers. page->private of a frame is its number plus one. A frame gets its
+ * number when the view is mapped. It loses the number when it leaves the pool,
+ * or when all frames lose theirs. No number is given to a second frame of the
+ * same view. Frames that join the pool later have no number until the view is
+ * unmapped and mapped again.
  *
- * Counts. The view is an ordinary mapping: a reference and a map count a page,
- * on top of those of exmap.h: refcount 3, mapcount 2. Which of the two mappings
- * core mm has cleared cannot be told by the counts. So the view must be whole
- * while numbers are believed: before the first of its entries is cleared the
- * notifier takes all numbers away (EXMAP_VIEW_LOST). From then on a frame that
- * still has the view's share looks like one that somebody else uses: FREE
- * replaces it, and reclaim waits. That is slow and right.
+ * Counts. The view is an ordinary mapping. It adds a reference and a map count
+ * to those of pool.h: refcount 3, mapcount 2. The counts do not tell which of
+ * the two mappings core mm has cleared. So numbers are valid only while the
+ * view is whole. Before the first entry of the view is cleared, the notifier
+ * takes all numbers away (EXMAP_VIEW_LOST). From then on, a frame that still
+ * has the view's share looks like one that somebody else uses: FREE replaces
+ * it, and reclaim waits. That is slow but correct.
  *
  *   state     who changes it              frames of the view
  *   NONE      -                           no numbers, no share
@@ -28,12 +30,13 @@
  *   LIVE      mmap, from MAKING           numbers and share
  *   LOST      notifier, close             no numbers; some have their share
  *
- * Pins. A registered buffer pins a frame for long (GUP_PIN_COUNTING_BIAS
- * references), which for a frame with a number is no reason to replace it when
- * its page is freed: exmap_frame_is_pinned(). The owner of the ring is to have
- * his I/O done before he frees the page, as with any memory that he reuses. A
- * frame that leaves the pool stays with whoever pins or maps it, like any page:
- * nobody else gets it.
+ * Pins. A registered buffer pins a frame for a long time (GUP_PIN_COUNTING_BIAS
+ * references). If the frame has a number, FREE does not replace it for that
+ * reason: exmap_frame_is_pinned(). The owner of the ring must end its I/O
+ * before it frees the page, as with any memory that is reused. A frame that
+ * leaves the pool stays with whoever pins or maps it, like any page. If a
+ * parked or replaced frame comes back while the view is whole, it still has its
+ * number.
  */
 #include "exmap.h"
 
@@ -44,18 +47,30 @@ static bool view_is(struct exmap *ctx, struct vm_area_struct *vma)
 	       READ_ONCE(ctx->view_state) != EXMAP_VIEW_NONE;
 }
 
+static void list_forget(const struct list_head *list)
+{
+	unsigned long steps = 0;
+	struct page *page;
+
+	list_for_each_entry(page, list, lru) {
+		WRITE_ONCE(page->private, 0);
+		if (!(++steps % EXMAP_WALK_BUDGET))
+			cond_resched();
+	}
+}
+
 /* Takes all numbers away; frames_lock is held. */
 static void view_forget(struct exmap *ctx)
 {
-	struct page *page;
+	unsigned int i;
 
-	if (ctx->pool.in_view) {
-		list_for_each_entry(page, &ctx->pool.frames, lru)
-			WRITE_ONCE(page->private, 0);
-		WRITE_ONCE(ctx->pool.in_view, 0);
-	}
-	if (ctx->view_state != EXMAP_VIEW_NONE)
-		WRITE_ONCE(ctx->view_state, EXMAP_VIEW_LOST);
+	if (ctx->view_state != EXMAP_VIEW_MAKING &&
+	    ctx->view_state != EXMAP_VIEW_LIVE)
+		return;
+	for (i = 0; i < EXMAP_LISTS; i++)
+		list_forget(&ctx->pool.list[i]);
+	WRITE_ONCE(ctx->pool.in_view, 0);
+	WRITE_ONCE(ctx->view_state, EXMAP_VIEW_LOST);
 }
 
 /**
@@ -63,7 +78,7 @@ static void view_forget(struct exmap *ctx)
  * @ctx: the exmap
  * @block: may wait
  *
- * Return: 0, or -EAGAIN if it would have to wait.
+ * Return: 0, or -EAGAIN if it would have to wait, as for a walk over all frames.
  */
 int exmap_view_lose(struct exmap *ctx, bool block)
 {
@@ -71,10 +86,10 @@ int exmap_view_lose(struct exmap *ctx, bool block)
 
 	if (state == EXMAP_VIEW_NONE || state == EXMAP_VIEW_LOST)
 		return 0;
-	if (block)
-		mutex_lock(&ctx->pool.frames_lock);
-	else if (!mutex_trylock(&ctx->pool.frames_lock))
+	/* Only the OOM reaper cannot wait, and it leaves shared mappings alone. */
+	if (!block)
 		return -EAGAIN;
+	mutex_lock(&ctx->pool.frames_lock);
 	view_forget(ctx);
 	mutex_unlock(&ctx->pool.frames_lock);
 	return 0;
@@ -107,42 +122,58 @@ static const struct vm_operations_struct view_vm_ops = {
 	.fault = view_fault,
 };
 
-/* Numbers the first @nr frames, with a reference to each; false: too few. */
-static bool view_number(struct exmap *ctx, struct page **pages,
+/* Numbers frames of a list until @nr have one, with a reference to each. */
+static void list_number(const struct list_head *list, struct exmap_array *pfns,
+			unsigned long nr)
+{
+	unsigned long pfn;
+	struct page *page;
+
+	list_for_each_entry(page, list, lru) {
+		if (pfns->count == nr)
+			break;
+		get_page(page);
+		pfn = page_to_pfn(page);
+		exmap_array_put(pfns, &pfn, 1);
+		WRITE_ONCE(page->private, pfns->count);
+		if (!(pfns->count % EXMAP_WALK_BUDGET))
+			cond_resched();
+	}
+}
+
+/* Numbers the first @nr frames of the pool; false: it has too few. */
+static bool view_number(struct exmap *ctx, struct exmap_array *pfns,
 			unsigned long nr)
 {
 	struct exmap_pool *pool = &ctx->pool;
-	unsigned long n = 0;
-	struct page *page;
 
 	mutex_lock(&pool->frames_lock);
 	if (pool->nr_frames >= nr) {
-		list_for_each_entry(page, &pool->frames, lru) {
-			if (n == nr)
-				break;
-			get_page(page);
-			pages[n++] = page;
-			WRITE_ONCE(page->private, n);
-		}
-		WRITE_ONCE(pool->in_view, n);
+		list_number(&pool->list[EXMAP_LIVE], pfns, nr);
+		list_number(&pool->list[EXMAP_ZAPPED], pfns, nr);
+		/* Of a shrink that is under way, which may fail. */
+		list_number(&pool->list[EXMAP_TAKEN], pfns, nr);
+		WRITE_ONCE(pool->in_view, pfns->count);
 	}
 	mutex_unlock(&pool->frames_lock);
-	return n == nr;
+	return pfns->count == nr;
 }
 
-static int view_insert(struct vm_area_struct *vma, struct page **pages,
-		       unsigned long nr)
+static int view_insert(struct vm_area_struct *vma,
+		       const struct exmap_array *pfns)
 {
+	struct page *page;
 	unsigned long i;
 	int err = 0;
 
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < pfns->count; i++) {
+		page = pfn_to_page(*exmap_array_at(pfns, i));
 		if (!err)
 			err = vm_insert_page(vma, vma->vm_start +
-					     (i << PAGE_SHIFT), pages[i]);
+					     (i << PAGE_SHIFT), page);
 		if (!err && fatal_signal_pending(current))
 			err = -EINTR;
-		put_page(pages[i]);
+		put_page(page);
 		if (!(i % EXMAP_BUDGET))
 			cond_resched();
 	}
@@ -151,20 +182,21 @@ static int view_insert(struct vm_area_struct *vma, struct page **pages,
 
 static int view_fill(struct exmap *ctx, struct vm_area_struct *vma)
 {
+	const struct exmap_array none = { };
 	unsigned long nr = vma_pages(vma);
-	struct page **pages;
-	int err = -EINVAL;
+	struct exmap_array pfns;
+	bool enough;
+	int err;
 
 	if (nr > EXMAP_VIEW_MAX || nr > exmap_pool_frames(&ctx->pool))
 		return -EINVAL;
-	pages = kvmalloc_array(nr, sizeof(*pages),
-			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!pages)
-		return -ENOMEM;
-	if (view_number(ctx, pages, nr))
-		err = view_insert(vma, pages, nr);
-	kvfree(pages);
-	return err;
+	err = exmap_array_extend(&none, nr, &pfns);
+	if (err)
+		return err;
+	enough = view_number(ctx, &pfns, nr);
+	err = view_insert(vma, &pfns);
+	exmap_array_free_blocks(&pfns, 0);
+	return enough ? err : -EINVAL;
 }
 
 /**

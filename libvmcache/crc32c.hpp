@@ -8,8 +8,8 @@
 
 namespace vmcache {
 
-//! CRC32C (Castagnoli, RFC 3720 B.4) by ISA-L, which takes the CPU's instruction where there is one. At most
-//! 2 GiB.
+//! CRC32C (Castagnoli, RFC 3720 B.4) by ISA-L, which takes the CPU's instruction where there is
+//! one. At most 2 GiB.
 [[nodiscard]] inline std::uint32_t crc32c(const void* data, std::size_t bytes) noexcept {
   // ISA-L's signature lacks const; it only reads. It leaves both inversions to the caller.
   auto* buffer = static_cast<unsigned char*>(const_cast<void*>(data));

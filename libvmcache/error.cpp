@@ -5,7 +5,7 @@
 
 #include <system_error>
 
-#include "storage/nvme_status.hpp"
+#include "nvme_status.hpp"
 
 namespace vmcache {
 
@@ -45,8 +45,18 @@ std::string_view to_string(Errc code) noexcept {
       return "wrong page";
     case Errc::kLostWrite:
       return "lost write";
+    case Errc::kBeyondLog:
+      return "newer than the log";
+    case Errc::kMismatch:
+      return "files do not belong together";
     case Errc::kConflict:
       return "conflict";
+    case Errc::kClosed:
+      return "closed";
+    case Errc::kWrongProcess:
+      return "wrong process";
+    case Errc::kWrongThread:
+      return "wrong thread";
   }
   return "unknown";
 }
@@ -57,9 +67,12 @@ std::string Status::to_string() const {
   if (os_error != 0)
     text += fmt::format(", {} (errno {})", std::generic_category().message(os_error), os_error);
   if (device_status != 0)
-    text += fmt::format(", NVMe: {} (status {:#05x})", nvme::meaning_of(device_status), device_status);
+    text +=
+        fmt::format(", NVMe: {} (status {:#05x})", nvme::meaning_of(device_status), device_status);
   if (code == Errc::kChecksum || code == Errc::kLostWrite)
     text += fmt::format(", expected {:#010x}, found {:#010x}", expected, found);
+  if (code == Errc::kBeyondLog)
+    text += fmt::format(", its LSN is {}, the log ends at {}", found, expected);
   if (code == Errc::kWrongPage) text += fmt::format(", the bytes are those of page {}", found);
   return text;
 }

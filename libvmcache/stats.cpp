@@ -12,7 +12,7 @@ std::size_t LatencyHistogram::bucket_of(std::uint64_t ns) noexcept {
   constexpr unsigned kSubBits = std::bit_width(kSubBuckets) - 1;
   const unsigned exponent = static_cast<unsigned>(std::bit_width(ns)) - 1 - kSubBits;
   const std::uint64_t sub = (ns >> exponent) - kSubBuckets;
-  return std::min<std::size_t>((exponent + 1) * kSubBuckets + sub, kBuckets - 1);
+  return std::min<std::size_t>((exponent + std::size_t{1}) * kSubBuckets + sub, kBuckets - 1);
 }
 
 std::uint64_t LatencyHistogram::lower_bound_ns(std::size_t bucket) noexcept {

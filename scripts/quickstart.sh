@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The main job, from nothing: sets up packages, builds, makes databases four times as large as their memory, and runs random
-# lookups through mmap, a classic pool with pread, vmcache as published and vmcache as it is here, each in the same memory.
-# Ends with a table, build/results/quickstart.json and build/results/quickstart.{svg,png}. Can be run again.
+# The main job, from nothing: sets up packages, builds, makes databases four times as large as their
+# memory, and runs random lookups through mmap, a classic pool with pread, vmcache as published and
+# vmcache as it is here, each in the same memory. Ends with a table, build/results/quickstart.json
+# and build/results/quickstart.{svg,png}. Can be run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
   cat <<EOF
-usage: scripts/quickstart.sh [--pool BYTES] [--data BYTES] [--seconds S] [--threads N] [--dir FOLDER]
+usage: scripts/quickstart.sh [--pool BYTES] [--data BYTES] [--seconds S] [--threads N]
+                             [--dir FOLDER]
   --pool     memory for each system (default 1GiB, or 256MiB where memory or disk is short)
   --data     keys and values (default four times the pool)
   --seconds  measured for each system (default 15)
   --threads  default 1: what one thread can do is the question here
-  --dir      where the databases go while it runs, on the disk to be measured (default build/results)
+  --dir      where the databases go while it runs, on the disk to be measured
+             (default build/results)
 EOF
 }
 fail() { echo "quickstart.sh: $*" >&2; exit 2; }
@@ -30,14 +33,18 @@ while [ $# -gt 0 ]; do
 done
 dir=${dir:-$results}
 
-scripts/packages.sh build bench test  # the tests are configured as well
+scripts/packages.sh build bench
 mkdir -p build
-cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release >build/configure.log 2>&1 ||
+# A first build goes without the tests and what they need. `cmake --preset release` adds them.
+configure=(cmake --preset release)
+[ -e build/release/CMakeCache.txt ] || configure+=(-DVMCACHE_BUILD_TESTS=OFF)
+"${configure[@]}" >build/configure.log 2>&1 ||
   { cat build/configure.log >&2; fail "configuring failed"; }
 cmake --build build/release --target vmbench
 mkdir -p "$results" "$dir"
 
-# Two data files stand side by side, each some 10 % larger than its data; the page cache is limited to the pool.
+# Two data files stand side by side, each some 10 % larger than its data; the page cache is limited
+# to the pool.
 memory_mib=$(($(awk '/^MemAvailable/ {print $2}' /proc/meminfo) / 1024))
 disk_mib=$(df --output=avail -BM "$dir" | tail -1 | tr -dc 0-9)
 if [ -z "$pool" ]; then
@@ -55,12 +62,15 @@ spaced() { echo "$1" | sed -E 's/([0-9])([A-Za-z])/\1 \2/'; }
 workers="one thread"
 if [ "$threads" -ne 1 ]; then workers="$threads threads"; fi
 
-echo "data $data, memory $pool for each system, $workers, $seconds s measured after the caches are full"
-build/release/bench/vmbench lookup --system mmap,pread,vmcache-sync,vmcache,fio --data "$data" --pool "$pool" \
-  --threads "$threads" --seconds "$seconds" --file "$dir/quickstart.db" \
+echo "data $data, memory $pool for each system, $workers," \
+  "$seconds s measured after the caches are full"
+build/release/bench/vmbench lookup --system mmap,pread,vmcache-sync,vmcache,fio \
+  --data "$data" --pool "$pool" --threads "$threads" --seconds "$seconds" \
+  --file "$dir/quickstart.db" \
   --json "$results/quickstart.json" --samples "$results/quickstart.tsv"
-gnuplot -e "data='$results/quickstart.tsv'; output='$results/quickstart'; \
-subtitle='$(spaced "$data") of 128-byte records, $(spaced "$pool") of memory for each system, uniform keys, $workers'" \
+subtitle="$(spaced "$data") of 128-byte records, $(spaced "$pool") of memory for each system,"
+subtitle+=" uniform keys, $workers"
+gnuplot -e "data='$results/quickstart.tsv'; output='$results/quickstart'; subtitle='$subtitle'" \
   bench/plots/throughput.gp
 echo
 echo "wrote $results/quickstart.json, $results/quickstart.svg and $results/quickstart.png"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Lookups in 5 M cached entries of 8 + 120 bytes: the library's B+tree and LMDB, random keys, each lookup
-// copies its value. LMDB runs with one read transaction for all lookups of a thread, its fastest form, and
-// with one renewed for each lookup, which sees what others have committed meanwhile, as the B+tree's lookups
-// do.
+// Lookups in 5 M cached entries of 8 + 120 bytes: the library's B+tree and LMDB, random keys, each
+// lookup copies its value. LMDB runs with one read transaction for all lookups of a thread, its
+// fastest form, and with one renewed for each lookup, which sees what others have committed
+// meanwhile, as the B+tree's lookups do.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <lmdb.h>
@@ -40,7 +40,7 @@ class CachedTree {
     options.make_storage = [] { return std::make_unique<vmbench::NullStorage>(); };
     options.pool_bytes = kEntries * vmbench::kRecordSize * 5 / 2;
     options.capacity_bytes = options.pool_bytes * 2;
-    options.memory = vmcache::MemoryKind::kStock;
+    options.memory = vmcache::MemoryKind::kAnonymous;
     return options;
   }
   vmcache::PageId build() {
@@ -57,17 +57,20 @@ CachedTree& cached_tree() {
 }
 
 void check(int result, const char* call) {
-  if (result != MDB_SUCCESS) throw std::runtime_error(fmt::format("{}: {}", call, mdb_strerror(result)));
+  if (result != MDB_SUCCESS)
+    throw std::runtime_error(fmt::format("{}: {}", call, mdb_strerror(result)));
 }
 
 class CachedLmdb {
  public:
   CachedLmdb()
-      : _path(std::filesystem::temp_directory_path() / fmt::format("btree_bench-{}.lmdb", getpid())) {
+      : _path(std::filesystem::temp_directory_path() /
+              fmt::format("btree_bench-{}.lmdb", getpid())) {
     check(mdb_env_create(&_env), "mdb_env_create");
     check(mdb_env_set_mapsize(_env, kEntries * vmbench::kRecordSize * 3), "mdb_env_set_mapsize");
-    check(mdb_env_open(_env, _path.c_str(), MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NOLOCK, 0600),
-          "mdb_env_open");
+    check(
+        mdb_env_open(_env, _path.c_str(), MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOTLS | MDB_NOLOCK, 0600),
+        "mdb_env_open");
     load();
   }
   ~CachedLmdb() {
@@ -190,7 +193,8 @@ BENCHMARK(btree_lookup)->Threads(1)->Threads(2)->UseRealTime();
 BENCHMARK(btree_lookup_each)->Threads(1)->Threads(2)->UseRealTime();
 BENCHMARK(lmdb_lookup)->ArgName("renew")->Arg(0)->Arg(1)->Threads(1)->Threads(2)->UseRealTime();
 
-//! The same through a worker, all in one task: what the awaitable form adds where nothing has to be awaited.
+//! The same through a worker, all in one task: what the awaitable form adds where nothing has to be
+//! awaited.
 vmcache::Task<void> look_up_all(vmcache::Worker& worker, benchmark::State& state) {
   const vmcache::BTree& tree = cached_tree().tree();
   Keys keys(state);

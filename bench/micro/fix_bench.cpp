@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What a fix of a cached page costs over a plain pointer that follows the same pattern. The argument is the
-// number of pages: 4096 (16 MiB: mostly cache misses that the L2 or L3 serves) and 262144 (1 GiB: a TLB and a
-// cache miss an access).
+// What a fix of a cached page costs over a plain pointer that follows the same pattern. The
+// argument is the number of pages: 4096 (16 MiB: mostly cache misses that the L2 or L3 serves) and
+// 262144 (1 GiB: a TLB and a cache miss an access).
 #include <benchmark/benchmark.h>
 
 #include <map>

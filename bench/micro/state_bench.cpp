@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The transitions of one state word that is in the cache: what latching costs at the least, and what it
-// costs when another thread does the same to the same word.
+// The transitions of one state word that is in the cache: what latching costs at the least, and
+// what it costs when another thread does the same to the same word.
 #include <benchmark/benchmark.h>
 
 #include "vmcache/guard.hpp"

@@ -7,7 +7,8 @@
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv, argv + argc);
-  CLI::App app{"vmbench: what larger-than-memory access costs, through mmap, pread, LMDB and vmcache"};
+  CLI::App app{
+      "vmbench: what larger-than-memory access costs, through mmap, pread, LMDB and vmcache"};
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);
   vmbench::add_lookup_command(app, arguments);

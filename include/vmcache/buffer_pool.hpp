@@ -7,8 +7,8 @@
 #include <span>
 #include <string>
 
+#include "vmcache/detail/fault.hpp"
 #include "vmcache/error.hpp"
-#include "vmcache/fault.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/operation.hpp"
 #include "vmcache/options.hpp"
@@ -20,41 +20,79 @@ namespace vmcache {
 
 namespace detail {
 class PoolCore;
-}
+struct PoolAccess;
 
-//! A database file whose pages appear at base + page_id * kPageSize while they are cached (virtual-memory
-//! assisted buffer management: Leis et al., SIGMOD 2023). The pool alone decides about faults, eviction and
-//! write-back.
+//! Releases a guard that turned out to be of no use.
+inline void let_go(OptimisticGuard& guard) noexcept {
+  guard = {};
+}
+inline void let_go(SharedGuard& guard) noexcept {
+  guard.release();
+}
+inline void let_go(ExclusiveGuard& guard) noexcept {
+  guard.release_unmodified();
+}
+}  // namespace detail
+
+//! A database file whose pages appear at base + page_id * kPageSize while they are cached
+//! (virtual-memory assisted buffer management: Leis et al., SIGMOD 2023). Only the pool decides
+//! about faults, eviction and write-back.
 //!
-//! All calls may be made by any thread at any time, except open, close and destruction. Calls that may wait
-//! for I/O say so. A Worker's task may make them, but then its worker's other tasks stand still, and where one of
-//! those has the latch that is wanted, the call ends with Error kBusy after `frame_wait`: use the Worker's awaitable
-//! forms there.
+//! Process. A pool belongs to the process that opened it. In a child of fork() every call that can
+//! throw throws Error kWrongProcess, except those that only tell what is known without the pool's
+//! state: contains(), description() and the like. The destructors of guards and pool do nothing
+//! there (own_process.hpp). The child shares the descriptors, and so the lock on the database,
+//! until it ends or calls exec.
+//!
+//! Threads. Any thread may make any call at any time, except open, close and destruction. Calls
+//! that may wait for I/O say so. A Worker's task may make them, but its Worker's other tasks then
+//! stand still. If one of those holds the latch that is wanted, the call throws Error kBusy after
+//! `frame_wait`; use the Worker's awaitable forms there. A call also throws kBusy if it waits for a
+//! page that a Worker loads and that Worker's thread has done something else for `frame_wait`: its
+//! task may wait for a mutex that the caller holds.
+//!
+//! Failed flush. A flush of the storage that fails is final. The kernel or the device may have
+//! dropped what it was to write, so no later flush makes anything durable, and reading a page again
+//! may give an old version. From then on every call that fixes, allocates or writes back throws
+//! Error kIo with the reason. At that moment all pages that are not latched leave memory, so that
+//! fixing them fails, too. Latched pages stay and are correct, so guards that are alive stay valid.
+//! close() ends without marking the database as closed cleanly.
 class BufferPool {
  public:
-  //! Page ids an embedder can keep in the header: page 0 of the file. They survive a close.
+  //! Number of page ids that an embedder can keep in the header (page 0 of the file). They survive
+  //! a close.
   static constexpr unsigned kRoots = 64;
 
-  //! Opens or creates the database. Throws Error: kInvalidOption, kNotADatabase, kUncleanShutdown, kInUse,
-  //! kIo, kOutOfMemory, kUnsupported. A file that is not ours is not touched.
+  //! Opens or creates the database. Throws Error: kInvalidOption, kNotADatabase, kUncleanShutdown,
+  //! kInUse, kIo, kOutOfMemory, kUnsupported. Does not touch a file that is not a database of this
+  //! library.
   explicit BufferPool(const PoolOptions& options);
-  //! Closes if close() was not called; what fails then goes to the log callback.
+  //! Closes if close() was not called. What then fails goes to the log callback.
   ~BufferPool();
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
-  //! Writes back every dirty page, flushes and marks the database as cleanly closed. No guard and no Worker
-  //! may be alive (kBusy). Throws Error; the pool then stays open and nothing is lost: close() may be tried
-  //! again. Waits for I/O.
+  //! Writes back every dirty page, flushes, and marks the database as cleanly closed. No
+  //! SharedGuard, ExclusiveGuard or Worker may be alive (kBusy). Throws Error; the pool then stays
+  //! open, nothing is lost, and close() may be tried again. If the flush failed, now or earlier,
+  //! the next close() writes nothing more and succeeds, and the next open is
+  //! Errc::kUncleanShutdown. After a close, fixes, allocations and similar calls throw kClosed.
+  //! The files stay locked until the pool is destroyed. Waits for I/O.
   void close();
 
   //! \name Fixing pages
-  //! `order` is the extent's, as it was allocated; it matters only when the page is not resident.
+  //! `order` is that of the extent, as it was allocated. Another order is Error kInvalidPage if the
+  //! pool knows better. It knows the order from the allocation, or from the first fix since the
+  //! open, whose order it believes. (With order 0 the first page of a resident extent can be fixed,
+  //! too; that fixes the extent.) No guard may outlive the pool.
+  //!
+  //! A single page that was freed can still be fixed until its id is handed out again: it holds its
+  //! last bytes, or old ones. An extent of several pages cannot (kInvalidPage).
   //! @{
 
-  //! Never waits, never faults. kMiss for ids outside the database's capacity, too.
+  //! Never waits and never faults. kMiss also for ids outside the database's capacity.
   [[nodiscard]] TryFix try_fix(PageId page_id, OptimisticGuard& guard) noexcept {
-    if (page_id >= _capacity_pages) [[unlikely]]
+    if (page_id >= _fixable_pages) [[unlikely]]
       return TryFix::kMiss;
     AtomicPageState& state = _states[page_id];
     const PageState seen = state.load();
@@ -72,7 +110,8 @@ class BufferPool {
     return try_latch(page_id, guard, latch::try_exclusive);
   }
 
-  //! Wait for latches and I/O until the page is fixed. Throw Error: kInvalidPage, kIo, kPoolExhausted.
+  //! Wait for latches and I/O until the page is fixed. Throw Error: kInvalidPage, kIo,
+  //! kPoolExhausted.
   [[nodiscard]] OptimisticGuard fix_optimistic(PageId page_id, unsigned order = 0) {
     return fix_blocking<OptimisticGuard>(page_id, order);
   }
@@ -80,58 +119,80 @@ class BufferPool {
     return fix_blocking<SharedGuard>(page_id, order);
   }
   [[nodiscard]] ExclusiveGuard fix_exclusive(PageId page_id, unsigned order = 0) {
-    return fix_blocking<ExclusiveGuard>(page_id, order);
+    ExclusiveGuard guard;
+    if (try_fix(page_id, guard) != TryFix::kFixed) [[unlikely]]
+      await_exclusive(page_id, order, guard);
+    return guard;
   }
 
-  //! Brings a set of extents into memory with as few submissions as it takes, and waits for all. They are not
-  //! latched and may be evicted again. Throws the first Error after all have ended.
+  //! Brings a set of extents into memory with as few submissions as possible, and waits for all. It
+  //! does not latch them, so they may be evicted again. Throws the first Error after all have
+  //! ended.
   void prefetch(std::span<const Extent> extents);
   //! @}
 
   //! \name Page ids
   //! @{
 
-  //! A new extent of 2^order pages, zeroed, exclusively latched; ids that were freed are used again. Waits
-  //! for a frame. Throws Error: kInvalidPage (order > kMaxOrder), kDatabaseFull (capacity, or the device is
-  //! full: os_error()), kPoolExhausted.
+  //! Makes an extent of 2^order pages, zeroed and exclusively latched. Freed ids are used again.
+  //! Waits for a frame. Throws Error: kInvalidPage (order > kMaxOrder), kDatabaseFull (the capacity
+  //! is reached, or the device is full: os_error()), kPoolExhausted, kBusy (somebody has kept a
+  //! page that was freed latched for `frame_wait`).
   [[nodiscard]] ExclusiveGuard allocate(unsigned order = 0);
-  //! Gives the extent's page ids back. Its bytes are lost; optimistic readers notice. Does not wait for I/O.
+  //! Gives the extent's page ids back. Its bytes are lost, and optimistic readers notice. Does not
+  //! wait for I/O, a checkpoint or a resize. An extent of several pages costs a page-table call.
+  //! Throws Error kInvalidPage if the guard holds no page, or one that is already free; the guard
+  //! and all else are then unchanged. Cannot fail otherwise.
   void free(ExclusiveGuard&& guard);
-  //! The same for an extent that nothing leads to any more, latched or not, in memory or not, without reading it. False
-  //! if somebody's latch or fault is in the way: try again a little later. Throws Error kInvalidPage: there is no such extent.
+  //! Does the same for an extent that nothing leads to any more, whether or not it is in memory,
+  //! and without reading it. False if another thread's latch or fault is in the way; try again a
+  //! little later. Throws Error kInvalidPage if there is no such extent, or some of its pages are
+  //! already free; nothing has then changed.
   [[nodiscard]] bool try_free(Extent extent);
 
-  //! Calls use(lowest page id never handed out, extents below it that nobody owns) with both as of one moment. `use` must
-  //! not allocate or free.
+  //! Records an extent whose try_free() failed, so that free_extents() and the next open count it
+  //! as free. The caller may still try again.
+  void leave(Extent extent) noexcept;
+
+  //! Calls use(lowest page id never handed out, extents below it that nobody owns), both as of one
+  //! moment. `use` must not allocate or free.
   void free_extents(const std::function<void(std::uint64_t, std::span<const Extent>)>& use);
 
-  //! Page id kept under `index` (0 .. kRoots-1) in the header, kNoPage if none.
+  //! The page id kept under `index` (0 .. kRoots-1) in the header, or kNoPage.
   [[nodiscard]] PageId root(unsigned index) const;
-  //! Durable with the next checkpoint() or close().
+  //! Becomes durable with the next checkpoint() or close().
   void set_root(unsigned index, PageId page_id);
   //! @}
 
-  //! Writes back all pages that were dirty when it was called and flushes. Work may go on. Throws Error kIo
-  //! with the first page that failed; pages that failed stay dirty. Waits for I/O.
+  //! Writes back all pages that were dirty when it was called, and flushes. Other threads may go on
+  //! working. Throws Error kIo with the first page that failed; pages that failed stay dirty. A
+  //! failed flush is final: see above. Waits for I/O.
   void checkpoint();
 
-  //! Makes a checkpoint, and returns a checksum of all pages in use as they must now be in storage. Kept where that storage cannot reach it, and
-  //! compared after the next open, it tells whether any page is another, or an older version of itself. Reads the pages that this
-  //! pool has neither read nor written, so all of them after an open. Needs PoolOptions::lost_write_check, and that nothing is changed
-  //! meanwhile. Throws Error: kInvalidOption, kIo, and what checkpoint() throws.
+  //! Makes a checkpoint and returns a checksum of all pages in use, as they must now be in storage.
+  //! Keep it where that storage cannot reach it and compare it after the next open. A difference
+  //! means that a page has other bytes, or is an older version of itself. Reads the pages that this
+  //! pool has neither read nor written, which are all of them after an open. Needs
+  //! PoolOptions::lost_write_check, and nothing may change meanwhile. Throws Error: kInvalidOption,
+  //! kIo, and what checkpoint() throws.
   [[nodiscard]] std::uint64_t digest();
 
-  //! Gives the pool more or less memory while work goes on: 64 KiB .. capacity. Shrinking evicts and waits
-  //! for write-back; if it cannot reach the size within frame_wait, it throws kPoolExhausted and the pool
-  //! keeps its old size.
+  //! Gives the pool more or less memory while it is in use: 64 KiB .. capacity. Shrinking evicts
+  //! and waits for write-back. If it cannot reach the size within frame_wait it throws
+  //! kPoolExhausted, and the pool keeps its old size.
+  //!
+  //! Anonymous memory goes back to the system. exmap memory does not, because a virtual machine or
+  //! a device could still map it (docs/exmap-abi.md). Its frames are parked, and charged as before,
+  //! until the pool grows again (they are used first) or is closed. The module's parameter
+  //! shrink_returns changes that. description() says which of the two it is.
   void resize(std::uint64_t pool_bytes);
 
   [[nodiscard]] PoolStats stats() const;
-  //! For messages: what memory and storage the pool settled on.
+  //! For messages: which memory and storage the pool uses.
   [[nodiscard]] const std::string& description() const noexcept;
 
-  //! Runs an operation to completion on the calling thread. Waits for I/O. Throws what step() throws, and
-  //! Error.
+  //! Runs an operation to completion on the calling thread. Waits for I/O. Throws what step()
+  //! throws, and Error.
   template <Operation Op>
   void perform(Op& op) {
     unsigned stale = 0;
@@ -148,56 +209,74 @@ class BufferPool {
     }
   }
 
-  [[nodiscard]] std::byte* address(PageId page_id) const noexcept { return _base + page_id * kPageSize; }
-  //! The page's address and state word, without any right to them; for code that holds a latch by other
-  //! means.
+  [[nodiscard]] std::byte* address(PageId page_id) const noexcept {
+    return _base + page_id * kPageSize;
+  }
+  //! The page's address and state word, without any right to use them; for code that holds a latch
+  //! by other means.
   [[nodiscard]] PageRef page_ref(PageId page_id) const noexcept {
     return {&_states[page_id], address(page_id), page_id};
   }
-  //! Pages of memory the pool has now.
+  //! Pages of memory that the pool has now.
   [[nodiscard]] std::uint64_t pool_pages() const noexcept;
-  [[nodiscard]] std::uint64_t capacity_pages() const noexcept { return _capacity_pages; }
-  //! True if `page_id` lies below the highest id ever handed out: what a stored page id can be checked with.
+  [[nodiscard]] std::uint64_t capacity_pages() const noexcept;
+  //! True if `page_id` is below the lowest id that was never handed out. Check stored page ids with
+  //! it.
   [[nodiscard]] bool contains(PageId page_id) const noexcept;
 
   //! Whether extents begin with a PageHeader.
   [[nodiscard]] bool page_headers() const noexcept { return _page_headers; }
-  //! Who is told of the changes of structures; null if nobody (PoolOptions::change_log).
+  //! The log that is told about changes of structures (PoolOptions::change_log), or null.
   [[nodiscard]] ChangeLog* change_log() const noexcept { return _change_log; }
 
-  //! The inside, for Worker and the library's own tests.
-  [[nodiscard]] detail::PoolCore& core() const noexcept { return *_core; }
-
  private:
+  friend struct detail::PoolAccess;
+
   template <typename Guard, typename TryLatch>
   TryFix try_latch(PageId page_id, Guard& guard, TryLatch try_latch_word) noexcept {
-    if (page_id >= _capacity_pages) [[unlikely]]
+    if (page_id >= _fixable_pages) [[unlikely]]
       return TryFix::kMiss;
     AtomicPageState& state = _states[page_id];
     const TryFix result = try_latch_word(state, state.load(std::memory_order_relaxed));
-    if (result == TryFix::kFixed) [[likely]]
+    if (result == TryFix::kFixed) [[likely]] {
       guard = Guard{{&state, address(page_id), page_id}};
+    } else if (result == TryFix::kBusy) {
+      end_writes();
+    }
     return result;
   }
   template <typename Guard>
   Guard fix_blocking(PageId page_id, unsigned order) {
     Guard guard;
     for (unsigned restarts = 0;; ++restarts) {
-      const TryFix result = try_fix(page_id, guard);
-      if (result == TryFix::kFixed) [[likely]]
-        return guard;
+      TryFix result = try_fix(page_id, guard);
+      if (result == TryFix::kFixed) [[likely]] {
+        // This costs nothing if `order` is a constant 0, as by default: the latch covers all of one
+        // page.
+        if (order == 0 || guard.state().load(std::memory_order_relaxed).order() == order)
+          return guard;
+        detail::let_go(guard);
+        result = TryFix::kMiss;  // the slow path says that the order is wrong
+      }
       const Status status = satisfy(Need::after(result, page_id, order), restarts);
       if (!status.ok()) throw Error(status);
     }
   }
-  //! Gets what a need of kind kPage or kLatch asks for; `restarts` is how often the caller has asked in a
-  //! row.
+  //! Waits fairly: readers that come and go do not keep it out for ever.
+  void await_exclusive(PageId page_id, unsigned order, ExclusiveGuard& guard);
+  //! Processes the completions of write-backs that no thread is waiting for; one of them may be in
+  //! the way. For callers that only try. Does not wait.
+  void end_writes() noexcept;
+  //! Gets what a need of kind kPage or kLatch asks for. `restarts` is how often the caller has
+  //! asked in a row.
   [[nodiscard]] Status satisfy(const Need& need, unsigned restarts);
 
-  // First, and never written again: what the hit path reads.
+  // What the hit path reads comes first. Open and close write it, when no other thread may use the
+  // pool.
   std::byte* _base = nullptr;
   AtomicPageState* _states = nullptr;
-  std::uint64_t _capacity_pages = 0;
+  //! The capacity, or 0 after close(): then no fix is a hit, and the slow path says why.
+  std::uint64_t _fixable_pages = 0;
   ChangeLog* _change_log = nullptr;
   bool _page_headers = false;
   std::unique_ptr<detail::PoolCore> _core;

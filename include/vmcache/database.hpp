@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A pool, a write-ahead log and B+trees that are changed by transactions: what was committed survives a crash, what was
-// not leaves no trace. How: docs/recovery.md.
+// A pool, a write-ahead log, and B+trees that transactions change. What was committed survives a
+// crash; what was not committed leaves no trace. docs/recovery.md says how.
 #pragma once
 
 #include <cstddef>
@@ -12,88 +12,114 @@
 
 #include "vmcache/btree.hpp"
 #include "vmcache/buffer_pool.hpp"
-#include "vmcache/log.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/task.hpp"
 #include "vmcache/worker.hpp"
+#include "vmcache/write_ahead_log.hpp"
 
 namespace vmcache {
 
 struct DatabaseOptions {
-  //! page_header, write_ahead, change_log, recovered and allow_unclean are the database's to set.
+  //! The database sets page_header, write_ahead, change_log, recovered and allow_unclean itself.
   PoolOptions pool;
   LogOptions log;
-  //! Checkpoints that are due are made by a thread of the database's own; else by the commit that finds one due.
+  //! true: a thread of the database takes checkpoints. false: the commit that finds one due takes
+  //! it.
   bool checkpoint_thread = true;
-  //! How much of the time a checkpoint may work, or the device for it, at writing pages back, in percent: 1 .. 100. It sleeps in between, so
-  //! that transactions go on nearly as before; less or not at all where the log would be full before it is done, and not at
-  //! open and close.
+  //! Maximum share of the time, in percent (1 .. 100), in which a checkpoint works, or the device
+  //! works for it, at writing pages back. The checkpoint sleeps in between, so that it hardly slows
+  //! transactions. It sleeps less, or not at all, if the log would otherwise be full before it
+  //! ends. At open and close it does not sleep.
   unsigned checkpoint_percent = 10;
 };
 
-//! What opening had to do.
+//! What the open had to do.
 struct RecoveryStats {
   std::uint64_t records = 0;       //!< found in the log
   std::uint64_t log_bytes = 0;     //!< in them
   std::uint64_t pages = 0;         //!< written to the page file from images
   std::uint64_t transactions = 0;  //!< whose changes were applied again
-  std::uint64_t changes = 0;       //!< in them; of those of one key only the last may have been made
-  std::uint64_t duration_ns = 0;   //!< all of it, the closing checkpoint included
+  std::uint64_t changes = 0;       //!< in them; of all changes of one key only the last was made
+  std::uint64_t duration_ns = 0;   //!< of the whole open, including its checkpoint
 };
 
-//! All calls may be made by any thread at any time, except open, close and destruction. A Worker's tasks must not block: they
-//! use the forms that take the Worker (of pool()), and trees that are there already; in a task the others are refused
-//! (Error kInvalidOption) where they could wait for a checkpoint. Trees are numbered 0 .. BufferPool::kRoots-1; change them through a
-//! Transaction only.
+//! Threads. Any thread may make any call at any time, except open, close and destruction. A
+//! Worker's tasks must not block. They use the forms that take the Worker (of pool()), and trees
+//! that already exist. In a task the blocking forms throw Error kInvalidOption if they could wait
+//! for a checkpoint. Trees are numbered 0 .. BufferPool::kRoots-1. Change them only through a
+//! Transaction.
+//!
+//! Failed flush. If a flush of the page file fails, every later call except close() throws Error
+//! kIo with the reason. What was committed is in the log, and the next open recovers it.
+//!
+//! Process. A database belongs to the process that opened it. In a child of fork() its calls, and
+//! those of its Transactions, throw Error kWrongProcess, and destructors do nothing
+//! (own_process.hpp).
 class Database {
  public:
   static constexpr unsigned kTrees = BufferPool::kRoots;
 
-  //! Opens a database and recovers it, or makes one if log and page file are both empty. Throws Error: what
-  //! BufferPool and WriteAheadLog throw; kInvalidOption (one of log and page file is empty); kCorrupt.
+  //! Opens a database and recovers it, or creates one if log and page file are both empty. Throws
+  //! Error: what BufferPool and WriteAheadLog throw; kMismatch if page file and log do not belong
+  //! together, or only one of them is empty; kCorrupt.
   explicit Database(const DatabaseOptions& options);
-  //! Closes if close() was not called; what fails then goes to the log callback, and is repaired by the next open.
+  //! Closes if close() was not called. What then fails goes to the log callback, and the next open
+  //! repairs it.
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  //! Makes a checkpoint and closes. No Transaction, guard or Worker may be alive. Throws Error.
+  //! Makes a checkpoint and closes. No guard or Worker may be alive (kBusy). A Transaction
+  //! that is alive can only be rolled back afterwards. Throws Error; it may then be
+  //! tried again. After a failed flush of the page file it makes the log durable and closes, and
+  //! throws only if the log fails. Later calls that need the pool throw kClosed. The files
+  //! stay locked until the database is destroyed.
   void close();
 
-  //! The pool, to read from, for statistics and to resize.
+  //! The pool: read from it, ask for its statistics, resize it.
   [[nodiscard]] BufferPool& pool() noexcept;
   [[nodiscard]] WriteAheadLog& log() noexcept;
-  //! Tree `index`, made if it is not there yet. To read from: what is seen is committed, and in rare cases not durable
-  //! yet. Throws Error: kInvalidOption, and what the pool throws.
+  //! Tree `index`, which is created if it does not exist. Use it to read. What is seen is
+  //! committed, and in rare cases not durable yet. Throws Error: kInvalidOption, and what the pool
+  //! throws.
   [[nodiscard]] const BTree& tree(unsigned index);
 
-  //! Lets recovery begin here: writes back what is dirty and gives the log's space back, while work goes on. Made by
-  //! itself when half of the log is in use. Returns when it is done, which takes its time: DatabaseOptions::checkpoint_percent. Throws
-  //! Error: kIo, kBusy; nothing is lost then.
+  //! Writes back what is dirty and gives log space back, so that recovery would begin here, while
+  //! other threads go on working. The database does this by itself when half of the log is in use.
+  //! Returns when it is done, which takes time: DatabaseOptions::checkpoint_percent. Throws Error
+  //! kIo or kBusy; nothing is lost then. A failed flush of the page file is final: see above.
   void checkpoint();
-  //! Suspends a task until the log is durable up to `lsn`; of all that wait, one flush serves many. Throws Error kIo if it never
-  //! will be.
+  //! Suspends a task until the log is durable up to `lsn`. One flush serves many tasks that wait.
+  //! Throws Error kIo if the log never will be.
   Task<> wait_durable(Worker& worker, Lsn lsn);
   [[nodiscard]] std::uint64_t checkpoints() const noexcept;
   [[nodiscard]] const RecoveryStats& recovery() const noexcept;
 
-  class Impl;
-  //! The inside, for Transaction.
-  [[nodiscard]] Impl& impl() const noexcept { return *_impl; }
-
  private:
+  friend class Transaction;
+  class Impl;
+
   std::unique_ptr<Impl> _impl;
 };
 
-//! Changes that become visible and durable together, or not at all. Kept in memory until commit(). Belongs to one thread at a time.
+//! Changes that become visible and durable together, or not at all. They are kept in memory until
+//! commit(). A Transaction belongs to one thread at a time.
 //!
-//! Isolation: reads see what is committed, and the transaction's own changes. A key that is changed, or read with
-//! get_for_update(), is locked until the transaction ends; if another one has it, Error kConflict says so at once (no
-//! waiting, so no deadlock): roll back, and try again, in a task after Worker::yield(). After any Error but kConflict,
-//! kTooLarge and kInvalidOption from a read or change, and after a failed commit(), the transaction is over.
+//! Isolation. Reads see what is committed, and the transaction's own changes. A reader that has
+//! seen one change of a commit sees all of them in every later get(), lookup() and lookup_each(),
+//! inside or outside a transaction. A scan may show a part of a commit and miss another. If a task
+//! makes a blocking read that meets a commit which another task of its thread is applying, the read
+//! throws Error kBusy.
+//!
+//! Locks. A key that is changed, or read with get_for_update(), is locked until the transaction
+//! ends. If another transaction holds the lock, the call throws Error kConflict at once. Nothing
+//! waits, so there is no deadlock. Roll back then, and try again; in a task, after Worker::yield().
+//!
+//! Errors. The transaction is over after a failed commit(), and after any Error from a read or
+//! change except kConflict, kTooLarge and kInvalidOption.
 class Transaction {
  public:
-  //! Most bytes of keys and values in one transaction.
+  //! Maximum bytes of keys and values in one transaction.
   static constexpr std::size_t kMaxBytes = std::size_t{1} << 19;
 
   explicit Transaction(Database& database);
@@ -102,44 +128,54 @@ class Transaction {
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
 
-  //! \name Reads. nullopt: the key is not there. Throw Error, get_for_update() also kConflict.
+  //! \name Reads. nullopt: the key does not exist. They throw Error; get_for_update() also
+  //! kConflict.
   //! @{
   [[nodiscard]] std::optional<std::string> get(unsigned tree, Bytes key);
   [[nodiscard]] std::optional<std::string> get_for_update(unsigned tree, Bytes key);
   //! @}
 
-  //! \name Changes. Throw Error kConflict, kTooLarge (key, value or transaction), kInvalidOption (tree), and then changed
-  //! nothing.
+  //! \name Changes. They throw Error kConflict, kTooLarge (key, value or transaction) or
+  //! kInvalidOption (tree), and have then changed nothing.
   //! @{
   void put(unsigned tree, Bytes key, Bytes value);
   void erase(unsigned tree, Bytes key);
   //! @}
 
-  //! Makes the changes visible and durable, and returns their position in the log. Throws Error kIo if the log fails:
-  //! whether the changes will be there after the next open is then unknown, and the database takes no more work.
-  //! Throws kTooLarge before anything has happened if the log is too small for so many changes.
+  //! Makes the changes visible and durable and returns their position in the log. Without changes
+  //! it returns once everything the transaction has read is durable, with the position of that.
+  //!
+  //! Throws Error kIo if the log fails. It is then unknown whether the next open finds the changes,
+  //! and the database takes no more work. The other errors are thrown before anything has happened,
+  //! and only this transaction has failed: kTooLarge (the log is too small for so many changes),
+  //! kDatabaseFull (the capacity or the device has no room for them), kPoolExhausted (no frames for
+  //! a large value). After kDatabaseFull reads, erases, and values no longer than those they
+  //! replace still work; erasing makes room.
   Lsn commit();
-  //! The same without waiting: visible, in the order of commits, and durable once the log is durable up to the
-  //! returned position (WriteAheadLog::wait_durable).
+  //! Like commit(), but does not wait. The changes are visible in the order of commits. They are
+  //! durable once the log is durable up to the returned position (WriteAheadLog::wait_durable).
+  //! Without changes the same holds for what was read.
   Lsn commit_no_wait();
 
   //! \name For a Worker's tasks
-  //! They do what their namesakes do, but suspend the task where those wait. What is passed in must live until the co_await ends.
-  //! A commit needs DatabaseOptions::checkpoint_thread (else Error kInvalidOption), and throws kIo if the log is full and its checkpoint
-  //! fails; then nothing has happened.
+  //! They do what their namesakes do, but suspend the task where those wait. Arguments must live
+  //! until the co_await ends. A commit needs DatabaseOptions::checkpoint_thread (otherwise Error
+  //! kInvalidOption). It throws kIo if the log is full and its checkpoint fails; nothing has then
+  //! happened.
   //! @{
   [[nodiscard]] Task<std::optional<std::string>> get(Worker& worker, unsigned tree, Bytes key);
-  [[nodiscard]] Task<std::optional<std::string>> get_for_update(Worker& worker, unsigned tree, Bytes key);
+  [[nodiscard]] Task<std::optional<std::string>> get_for_update(Worker& worker, unsigned tree,
+                                                                Bytes key);
   Task<Lsn> commit(Worker& worker);
   Task<Lsn> commit_no_wait(Worker& worker);
   //! @}
 
-  //! Forgets the changes. Nothing can fail.
+  //! Forgets the changes. Cannot fail.
   void rollback() noexcept;
 
  private:
   class State;
-  //! A small transaction asks for no other memory.
+  //! Bytes inside the object; a small transaction allocates nothing else.
   static constexpr std::size_t kMemory = 832;
 
   State* const _state;

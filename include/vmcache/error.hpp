@@ -10,46 +10,71 @@
 
 namespace vmcache {
 
-//! What went wrong, in the terms of the caller. The errno that caused it, if any, is in Error::os_error().
+//! What went wrong, from the caller's point of view. Error::os_error() has the errno behind it, if
+//! there is one.
 enum class Errc : std::uint8_t {
   kOk = 0,
-  kInvalidOption,    //!< an option or argument is outside its range; nothing was changed
-  kNotADatabase,     //!< the file is not ours, or of a version or geometry we do not read; it was not touched
-  kUncleanShutdown,  //!< the database was not closed cleanly and the caller did not allow opening it
-  kInUse,  //!< another pool, here or in another process, has the database open; or its device is mounted
-  kIo,     //!< a read, write or flush failed; a page that was to be written stays dirty
-  kPoolExhausted,  //!< no frame could be freed within the bound: everything is latched, or cannot be written
-  kDatabaseFull,   //!< no page id is left below the capacity
-  kOutOfMemory,    //!< the system refused memory (address space, frames or locked memory)
-  kUnsupported,    //!< the kernel or device does not offer what was asked for
-  kInvalidPage,    //!< the page id or order is outside the database or not aligned
-  kTooLarge,       //!< a key or value is longer than the structure takes
-  kCorrupt,        //!< stored bytes contradict themselves
-  kBusy,           //!< the operation cannot be done while guards or tasks are alive
-  kChecksum,   //!< a page's bytes are not those that were written; Status::expected and found: the checksums
-  kWrongPage,  //!< a page's bytes were written for another page id; Status::expected and found: the page ids
-  kLostWrite,  //!< a page is not as it was written last, perhaps an older version of itself; Status::expected and found: checksums
-  kConflict,   //!< another transaction holds a lock on the key: roll back and try again
+  kInvalidOption,  //!< an option or argument is outside its range; nothing was changed
+  //! The file is no database of this library, or of a version or geometry that it does not read. It
+  //! was not touched.
+  kNotADatabase,
+  //! the database was not closed cleanly, and the options do not allow opening it
+  kUncleanShutdown,
+  //! Another pool, here or in another process, has the database open, or its device is mounted.
+  kInUse,
+  kIo,  //!< a read, write or flush failed; a page that was to be written stays dirty
+  //! No frame could be freed within frame_wait: everything is latched or cannot be written.
+  kPoolExhausted,
+  kDatabaseFull,  //!< No room: the capacity is reached, or the device is full (os_error()).
+  kOutOfMemory,   //!< the system refused memory (address space, frames or locked memory)
+  kUnsupported,   //!< the kernel or device does not offer what was asked for
+  //! The page id or order is outside the database or not aligned, or the extent is of
+  //! several pages and free.
+  kInvalidPage,
+  kTooLarge,  //!< a key or value is longer than the structure takes
+  kCorrupt,   //!< stored bytes contradict themselves
+  kBusy,      //!< Guards, tasks, latches or another thread are in the way; try again later.
+  //! A page's bytes are not those that were written. Status::expected and found are the checksums.
+  kChecksum,
+  //! A page's bytes were written for another page id. Status::expected and found are the page ids.
+  kWrongPage,
+  //! A page is not as it was last written; it may be an older version of itself. Status::expected
+  //! and found are the checksums.
+  kLostWrite,
+  //! A page is newer than the log: its LSN is beyond the log's durable end. Status::expected and
+  //! found are the LSNs.
+  kBeyondLog,
+  //! Page file and log belong to different databases, or one is older than the other. Neither was
+  //! touched.
+  kMismatch,
+  kConflict,  //!< another transaction holds a lock on the key: roll back and try again
+  kClosed,    //!< the pool or database was closed
+  //! The object belongs to the process that opened it, and this is a fork of that process.
+  kWrongProcess,
+  kWrongThread,  //!< a Worker was used by a thread other than the one that made it
 };
 
 [[nodiscard]] std::string_view to_string(Errc code) noexcept;
 
-//! A failure as a value: small, copyable, without allocation. Converts to "failed?" in conditions.
+//! A failure as a value. Small, copyable, and does not allocate.
 struct Status {
   Errc code = Errc::kOk;
   int os_error = 0;          //!< errno, or 0
   PageId page_id = kNoPage;  //!< the page concerned, or kNoPage
-  //! NVMe status (code type << 8 | code) where the device gave one (passthrough), else 0.
+  //! The NVMe status (code type << 8 | code) if the device gave one (passthrough), else 0.
   std::uint16_t device_status = 0;
-  std::uint64_t expected = 0;  //!< what the page should have said (kChecksum, kWrongPage, kLostWrite)
-  std::uint64_t found = 0;     //!< what it said
+  //! What the page should have said (kChecksum, kWrongPage, kLostWrite, kBeyondLog).
+  std::uint64_t expected = 0;
+  std::uint64_t found = 0;  //!< what it said
 
   [[nodiscard]] constexpr bool ok() const noexcept { return code == Errc::kOk; }
-  //! One line: code, page, errno with its text, NVMe status with its meaning, expected and found values.
+  //! One line: code, page, errno with its text, NVMe status with its meaning, expected and found
+  //! values.
   [[nodiscard]] std::string to_string() const;
 };
 
-//! The same as an exception; thrown by every call of the library whose docstring does not say otherwise.
+//! The same as an exception. Every call of the library may throw it unless its comment says
+//! otherwise.
 class Error : public std::runtime_error {
  public:
   explicit Error(Status status);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Guards: the right to read or change a page, for as long as the guard lives. A guard is made by BufferPool
-// or Worker, moves but does not copy, and belongs to one thread at a time (a task may carry it across a
-// co_await).
+// A guard is the right to read or change a page for as long as the guard lives. BufferPool and
+// Worker make guards. A guard can be moved, not copied. It belongs to one thread at a time; a task
+// may carry it across a co_await.
 #pragma once
 
 #include <atomic>
@@ -19,14 +19,14 @@ class BufferPool;
 class ExclusiveGuard;
 class SharedGuard;
 
-//! What the three guards have in common: which page, where it is, and its state word.
+//! What the three guards share: which page, where it is, and its state word.
 class PageRef {
  public:
   PageRef() noexcept = default;
   PageRef(AtomicPageState* state, std::byte* data, PageId page_id) noexcept
       : _state(state), _data(data), _page_id(page_id) {}
 
-  //! True while the guard stands for a page.
+  //! True while the guard holds a page.
   [[nodiscard]] explicit operator bool() const noexcept { return _state != nullptr; }
   [[nodiscard]] PageId page_id() const noexcept { return _page_id; }
   [[nodiscard]] AtomicPageState& state() const noexcept { return *_state; }
@@ -37,9 +37,10 @@ class PageRef {
   PageId _page_id = kNoPage;
 };
 
-//! A page that may change or vanish under its reader. What is read through data() is a guess until validate()
-//! has returned true *after* the read: copy first, check, then use. The memory is always readable, whatever
-//! happens to the page; it may yield any bytes, so bound every length and offset taken from it.
+//! A page that may change or vanish while it is read. Bytes read through data() mean nothing until
+//! validate() returns true *after* the read: copy first, validate, then use. The memory is always
+//! readable, whatever happens to the page. It may yield any bytes, so check every length and offset
+//! taken from it against a bound.
 class OptimisticGuard : public PageRef {
  public:
   OptimisticGuard() noexcept = default;
@@ -54,19 +55,20 @@ class OptimisticGuard : public PageRef {
     return reinterpret_cast<const T*>(data());
   }
 
-  //! True if everything read since the guard was made belongs to one version of the page. No writes, no
-  //! syscall.
+  //! True if everything read since the guard was made belongs to one version of the page. Writes
+  //! nothing and makes no system call.
   [[nodiscard]] bool validate() const noexcept {
     assert(_state && "OptimisticGuard used without a page");
-    // Keeps the reads of the page before the second load of the word; pairs with the release fence in
-    // try_lock().
+    // Keeps the reads of the page before the second load of the word. Pairs with the release fence
+    // in latch::try_exclusive().
     std::atomic_thread_fence(std::memory_order_acquire);
     const PageState now = _state->load(std::memory_order_relaxed);
     return now.same_version(_seen) && now.readable();
   }
 
-  //! Turns this into a latch on the very version that was seen. False (and `guard` untouched) if the page has
-  //! changed, is gone, or is latched in a way that is in the way; then start again.
+  //! Latches the version that was seen and gives the latch to `guard`. False, with `guard`
+  //! untouched, if the page has changed or is gone, or another latch is in the way; start again
+  //! then.
   [[nodiscard]] bool try_upgrade(SharedGuard& guard) const noexcept;
   [[nodiscard]] bool try_upgrade(ExclusiveGuard& guard) const noexcept;
 
@@ -76,11 +78,13 @@ class OptimisticGuard : public PageRef {
   PageState _seen;
 };
 
-//! A page nobody can change or evict. Up to 252 holders at once.
+//! A page that nobody can change or evict meanwhile. Up to 252 guards may hold one page. While a
+//! writer waits for them to go, new ones are refused for half of the time: TryFix::kBusy, and the
+//! blocking and awaitable calls wait.
 class SharedGuard : public PageRef {
  public:
   SharedGuard() noexcept = default;
-  //! Takes over a shared latch that is held already.
+  //! Takes over a shared latch that is already held.
   explicit SharedGuard(const PageRef& page) noexcept : PageRef(page) {}
   SharedGuard(SharedGuard&& other) noexcept
       : PageRef(std::exchange(static_cast<PageRef&>(other), PageRef{})) {}
@@ -102,23 +106,24 @@ class SharedGuard : public PageRef {
     return reinterpret_cast<const T*>(data());
   }
 
-  //! Gives the latch back; data() must not be used any more. Nothing happens on an empty guard.
+  //! Releases the latch; data() must not be used afterwards. Does nothing on an empty guard.
   void release() noexcept {
     if (!_state) return;
-    PageState seen = _state->load(std::memory_order_relaxed);
-    do {
-      assert(seen.shared() && "shared latch released twice");
-    } while (!_state->compare_exchange(seen, PageState{seen.bits - 1}));
+    const PageState held = _state->give_back_shared();
+    assert((held.shared() || held.bits == 0) && "shared latch released twice");
+    // I7: a fork has wiped the word
+    if (held.bits == 0) [[unlikely]]
+      _state->store({});
     static_cast<PageRef&>(*this) = PageRef{};
   }
 };
 
-//! A page that is ours alone. On release it counts as changed (dirty, new version) unless
-//! release_unmodified() is used.
+//! A page that nobody else can latch. Releasing it marks the page as changed (dirty, new version)
+//! unless release_unmodified() is used.
 class ExclusiveGuard : public PageRef {
  public:
   ExclusiveGuard() noexcept = default;
-  //! Takes over an exclusive latch that is held already.
+  //! Takes over an exclusive latch that is already held.
   explicit ExclusiveGuard(const PageRef& page) noexcept : PageRef(page) {}
   ExclusiveGuard(ExclusiveGuard&& other) noexcept
       : PageRef(std::exchange(static_cast<PageRef&>(other), PageRef{})) {}
@@ -140,51 +145,52 @@ class ExclusiveGuard : public PageRef {
     return reinterpret_cast<T*>(data());
   }
 
-  //! Gives the latch back, the page marked as changed. Nothing happens on an empty guard.
+  //! Releases the latch and marks the page as changed. Does nothing on an empty guard.
   void release() noexcept {
     if (!_state) return;
     const PageState held = _state->load(std::memory_order_relaxed);
-    assert(held.exclusive() && "exclusive latch released twice");
+    assert((held.exclusive() || held.bits == 0) && "exclusive latch released twice");
     _state->store(held.next_version()
-                      .with(PageState::kDirty)
-                      .without(PageState::kMarked)
-                      .with_latch(PageState::kUnlocked));
+                      .without(PageState::kMarked | PageState::kWriterWaits)
+                      .unlatched()
+                      .with(PageState::kDirty));
     static_cast<PageRef&>(*this) = PageRef{};
   }
 
-  //! Gives the latch back and promises that not one byte was changed: readers that overlapped stay valid, and
-  //! the page is written back only if it was dirty before.
+  //! Releases the latch. The caller promises that it changed no byte. Readers that overlapped stay
+  //! valid, and the page is written back only if it was dirty before. (A new page is dirty from the
+  //! start, so its zeros are written.)
   void release_unmodified() noexcept {
     if (!_state) return;
     const PageState held = _state->load(std::memory_order_relaxed);
-    assert(held.exclusive() && "exclusive latch released twice");
-    _state->store(held.without(PageState::kMarked).with_latch(PageState::kUnlocked));
+    assert((held.exclusive() || held.bits == 0) && "exclusive latch released twice");
+    _state->store(held.without(PageState::kMarked | PageState::kWriterWaits).unlatched());
     static_cast<PageRef&>(*this) = PageRef{};
   }
 
-  //! Leaves the latch held and forgets it; for code that hands the latch on by other means.
+  //! Empties the guard and leaves the latch held, for code that passes the latch on by other means.
   PageRef detach() noexcept { return std::exchange(static_cast<PageRef&>(*this), PageRef{}); }
 };
 
-//! How an attempt to fix a page ended that neither waits nor faults.
+//! Result of an attempt to fix a page that neither waits nor faults.
 enum class TryFix : std::uint8_t {
   kFixed,  //!< the guard holds the page
-  kBusy,   //!< another holder's latch is in the way: try again later
-  kMiss,   //!< not resident (or being loaded, or no such page): fault it
+  kBusy,   //!< another latch is in the way: try again later
+  kMiss,   //!< not resident, being loaded, or no such page: fault it
 };
 
-//! The latch transitions. Free functions on the word, used by pool and guards alike.
+//! The latch transitions, as free functions on the state word. Pool and guards use them.
 namespace latch {
 
 inline void clear_mark(AtomicPageState& state, PageState seen) noexcept {
-  // One attempt: if it fails somebody else has just used or changed the page, which says as much as the mark.
+  // One attempt is enough: if it fails, another thread has just used or changed the page.
   if (seen.marked()) state.compare_exchange(seen, seen.without(PageState::kMarked));
 }
 
 inline TryFix try_shared(AtomicPageState& state, PageState seen) noexcept {
   for (;;) {
-    if (seen.evicted() || seen.faulting()) return TryFix::kMiss;
-    if (seen.latch() >= PageState::kSharedLast) return TryFix::kBusy;
+    if (!seen.admits_shared()) [[unlikely]]
+      return seen.evicted() || seen.faulting() ? TryFix::kMiss : TryFix::kBusy;
     if (state.compare_exchange(seen, PageState{seen.bits + 1}.without(PageState::kMarked)))
       return TryFix::kFixed;
   }
@@ -195,7 +201,7 @@ inline TryFix try_exclusive(AtomicPageState& state, PageState seen) noexcept {
     if (seen.evicted() || seen.faulting()) return TryFix::kMiss;
     if (!seen.unlocked()) return TryFix::kBusy;
     if (state.compare_exchange(seen, seen.with_latch(PageState::kExclusive))) {
-      // The latch must be seen before any byte written under it; pairs with the fence in
+      // Makes the latch visible before any byte written under it. Pairs with the fence in
       // OptimisticGuard::validate().
       std::atomic_thread_fence(std::memory_order_release);
       return TryFix::kFixed;
@@ -209,7 +215,7 @@ inline bool OptimisticGuard::try_upgrade(SharedGuard& guard) const noexcept {
   assert(_state && !guard);
   PageState now = _state->load();
   do {
-    if (!now.same_version(_seen) || !now.readable() || now.latch() == PageState::kSharedLast) return false;
+    if (!now.same_version(_seen) || !now.admits_shared()) return false;
   } while (!_state->compare_exchange(now, PageState{now.bits + 1}.without(PageState::kMarked)));
   guard = SharedGuard{*this};
   return true;

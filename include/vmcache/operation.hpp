@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Operations: how a data structure is written once and runs both blocking and awaitable, without a coroutine,
-// an allocation or a virtual call on the hit path.
+// Operations. Code of a data structure that is written as an operation runs both blocking and
+// awaited. The hit path needs no coroutine, no allocation and no virtual call.
 //
-// An operation is a plain function that works on resident pages and gives up, holding no latch, as soon as it
-// lacks something. It says what; a driver gets it (blocking, or as a suspended task) and calls again from the
-// start.
+// An operation has a function, step(), that works on resident pages. If step() lacks something, it
+// releases its latches and returns what it lacks. The caller gets that, by blocking or as a
+// suspended task, and calls step() again.
 #pragma once
 
 #include <concepts>
@@ -22,11 +22,13 @@ class BufferPool;
 //! What an operation lacks.
 struct Need {
   enum class Kind : std::uint8_t {
-    kNothing,    //!< the operation is complete
-    kPage,       //!< `extent` must be resident
-    kLatch,      //!< somebody's latch was in the way (extent.page_id's, if known): try again a little later
-    kPause,      //!< something outside of the pool that may take its time: try again after a pause
-    kNewExtent,  //!< a new extent of `extent.order`; it comes through supply()
+    kNothing,  //!< the operation is complete
+    kPage,     //!< `extent` must be resident
+    //! Somebody else held a latch (that of extent.page_id, if known). Try again a little later.
+    kLatch,
+    //! It waits for something outside the pool. Try again after a pause.
+    kPause,
+    kNewExtent,  //!< a new extent of `extent.order`, which supply() hands over
   };
   Kind kind = Kind::kNothing;
   Extent extent;
@@ -42,13 +44,15 @@ struct Need {
   [[nodiscard]] static constexpr Need new_extent(unsigned order = 0) noexcept {
     return {Kind::kNewExtent, {kNoPage, order}};
   }
-  //! Turns a failed attempt to fix `page_id` into the need behind it.
-  [[nodiscard]] static constexpr Need after(TryFix result, PageId page_id, unsigned order = 0) noexcept {
+  //! Turns a failed attempt to fix `page_id` into the matching need.
+  [[nodiscard]] static constexpr Need after(TryFix result, PageId page_id,
+                                            unsigned order = 0) noexcept {
     return result == TryFix::kMiss ? page(page_id, order) : latch(page_id);
   }
-  //! Whether the operation may go on after its need ended in `status`. A page that was freed between the operation's
-  //! look at the page id and the fault is a lost race like any other: the next step() finds its way anew. `stale` counts
-  //! such races in a row; past a bound it is no race but a page id that leads nowhere, and the operation fails.
+  //! Whether the operation may go on after its need ended with `status`. A page may have been freed
+  //! between the operation's look at the page id and the fault. That is a lost race like any other,
+  //! and the next step() finds its way anew. `stale` counts such races in a row. After 1000 in a
+  //! row it cannot be a race: the page id leads nowhere, and the operation fails.
   [[nodiscard]] constexpr bool tolerates(const Status& status, unsigned& stale) const noexcept {
     constexpr unsigned kStaleInARow = 1000;
     if (status.ok()) {
@@ -60,10 +64,11 @@ struct Need {
   [[nodiscard]] constexpr bool done() const noexcept { return kind == Kind::kNothing; }
 };
 
-//! step() does all it can and returns what it lacks; with Need::kNothing the result is in the object. It must
-//! hold no latch of a page when it returns anything else, except on pages it got through supply(). Errors of
-//! its own it throws. supply() takes a new extent, zeroed and exclusively latched; what it does not use in
-//! the end it gives back (BufferPool::free) before it completes or is destroyed.
+//! step() does all it can and returns what it lacks. Once it returns Need::kNothing, the operation
+//! is complete and the result is in the object. If it returns anything else, it must hold no latch,
+//! except on pages from supply(). It reports its own errors as exceptions. supply() takes a new
+//! extent, zeroed and exclusively latched. The operation must free extents that it does not use
+//! (BufferPool::free) before it completes or is destroyed.
 template <typename T>
 concept Operation = requires(T& op, BufferPool& pool, ExclusiveGuard&& fresh) {
   { op.step(pool) } -> std::same_as<Need>;

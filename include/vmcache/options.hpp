@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vmcache/identity.hpp"
 #include "vmcache/storage.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
@@ -17,126 +18,158 @@
 namespace vmcache {
 
 enum class LogLevel : std::uint8_t { kInfo, kWarning, kError };
-//! Called from any thread that uses the pool, never concurrently with itself. Must not call the pool.
+//! Any thread that uses the pool may call it, but no two at the same time. It must not call the
+//! pool. What it throws is dropped.
 using LogCallback = std::function<void(LogLevel, std::string_view)>;
 
 //! What backs a virtual page.
 enum class MemoryKind : std::uint8_t {
-  kAuto,   //!< exmap where /dev/exmap can be used, else stock
-  kStock,  //!< anonymous memory of an ordinary Linux
-  kExmap,  //!< the exmap kernel module
+  kAuto,       //!< exmap if /dev/exmap can be used, else anonymous memory
+  kAnonymous,  //!< anonymous memory; needs no module
+  kExmap,      //!< the exmap kernel module
+  //! The name of kAnonymous before 0.2.0.
+  kStock [[deprecated("use kAnonymous")]] = kAnonymous,
 };
 
-//! How stock memory gives frames back. kAuto takes the best this kernel has, in the order below.
-enum class StockRelease : std::uint8_t {
+//! How anonymous memory gives frames back. kAuto takes the first of these that the kernel has:
+//! kProcessMadvise, kMove, kMadviseRuns.
+enum class AnonymousRelease : std::uint8_t {
   kAuto,
-  kMove,  //!< UFFDIO_MOVE: a frame goes straight from the evicted page to the faulted one (Linux 6.8)
-  kProcessMadvise,  //!< process_madvise(MADV_DONTNEED) on a vector of extents (Linux 6.13)
+  //! UFFDIO_MOVE: a frame goes from the evicted page to the faulted one (Linux 6.8)
+  kMove,
+  kProcessMadvise,  //!< process_madvise(MADV_DONTNEED) on a batch of extents (Linux 6.13)
   kMadviseRuns,     //!< madvise(MADV_DONTNEED) on each run of neighbours
-  kMadvisePages,    //!< madvise(MADV_DONTNEED) on each extent: the published design, for comparison
+  //! madvise(MADV_DONTNEED) on each extent, as the published design does; for comparison
+  kMadvisePages,
 };
+//! The name of AnonymousRelease before 0.2.0.
+using StockRelease [[deprecated("use AnonymousRelease")]] = AnonymousRelease;
 
-//! How bytes get to and from a file or block device.
+//! How bytes get to and from storage.
 enum class StorageKind : std::uint8_t {
-  //! NVMe passthrough if the path is an NVMe character device; else io_uring, or pread/pwrite where io_uring
-  //! is refused (said once through the log).
+  //! NVMe passthrough if the path is an NVMe character device. Otherwise io_uring, or pread and
+  //! pwrite if the kernel refuses io_uring, which is logged once.
   kAuto,
-  kIoUring,  //!< io_uring, or an error
-  kPread,    //!< pread/pwrite
-  //! NVMe commands through io_uring to a namespace's character device (/dev/ngXnY; Linux 5.19), past the
-  //! block layer. The library itself then flushes the device's write cache. Needs CAP_SYS_ADMIN before 6.2.
+  kIoUring,  //!< io_uring; without it the open throws Errc::kUnsupported
+  kPread,    //!< pread and pwrite
+  //! NVMe commands, sent through io_uring to a namespace's character device (/dev/ngXnY; Linux
+  //! 5.19). They bypass the block layer, so the library itself flushes the device's write cache.
+  //! Needs CAP_SYS_ADMIN before Linux 6.2.
   kNvmePassthrough,
 };
 
 enum class Switch : std::uint8_t {
-  kAuto,  //!< on where kernel and device have it; what they refuse is said through the log (kInfo)
-  kOn,    //!< on, or Errc::kUnsupported
+  kAuto,  //!< on if kernel and device have it; a refusal is logged (kInfo)
+  kOn,    //!< on; if it is refused the open throws Errc::kUnsupported
   kOff,
 };
 
-//! What io_uring can do beyond the plain. BufferPool::description() says what is on.
+//! Features of io_uring. BufferPool::description() names those that are on.
 struct IoUringOptions {
-  Switch registered_files = Switch::kAuto;  //!< spares a reference count a transfer
-  //! Spares one a system call. For the rings of Workers only, because it belongs to a thread.
+  Switch registered_files = Switch::kAuto;  //!< saves a reference count a transfer
+  //! Saves one a system call. Only rings of Workers can have it, because it belongs to a thread.
   Switch registered_ring = Switch::kAuto;
-  //! Single issuer and deferred task run (Linux 6.1): completions do not interrupt the thread. For the rings of
-  //! Workers only. Not together with sq_polling.
+  //! Single issuer and deferred task run (Linux 6.1): completions do not interrupt the thread. Only
+  //! for rings of Workers, and not together with sq_polling.
   Switch deferred = Switch::kAuto;
-  //! Completions are looked for instead of waited for. Needs O_DIRECT and poll queues (nvme.poll_queues). A
-  //! thread that waits for I/O then keeps its core busy.
-  //! On passthrough only for Workers, and one a hardware poll queue, because Linux (6.12 and 7.3 at least) can oops where
-  //! two rings poll the same: of Workers on threads that are pinned to a CPU before they make it, and stay there, each
-  //! whose CPU has a poll queue of its own; else the first of them. The others, and blocking calls, are told by
-  //! interrupts. A controller (/dev/nvmeX, which is locked) is polled by one pool at a time.
+  //! The library polls for completions instead of waiting for interrupts. Needs O_DIRECT and poll
+  //! queues (nvme.poll_queues). A thread that waits for I/O then keeps its core busy.
+  //!
+  //! On passthrough at most one ring polls each hardware poll queue, because Linux (at least 6.12
+  //! and 7.3) can oops if two do. A Worker polls the queue of its CPU if its thread was pinned to
+  //! that CPU before it made the Worker, stays there, and the CPU has a poll queue of its own. Of
+  //! other Workers the first one polls. All others, and blocking calls, use interrupts. A pool
+  //! locks the controllers (/dev/nvmeX) that it polls, so only one pool polls each.
   Switch polled = Switch::kAuto;
-  //! A kernel thread submits, so that submitting costs no system call. It keeps a core busy: off by default.
-  //! The rings of a pool share one.
+  //! A kernel thread submits, so that a submission needs no system call. It keeps a core busy, so
+  //! it is off by default. The rings of a pool share one thread.
   Switch sq_polling = Switch::kOff;
-  //! The frames of exmap memory are registered once, so that no transfer of a single page looks them up and pins them
-  //! (Linux 6.5). They count once more against RLIMIT_MEMLOCK. Given up when the pool shrinks, since registered frames
-  //! cannot go back to the system; frames that come by growing are not registered.
+  //! Registers the frames of exmap memory once, so that a transfer of a single page need not look
+  //! them up and pin them (Linux 6.5). They then count twice against RLIMIT_MEMLOCK. A pool that
+  //! shrinks gives this up, because registered frames cannot go back to the system. Frames that a
+  //! growing pool adds are not registered.
   Switch registered_frames = Switch::kAuto;
 };
 
-//! What a log says of a database that was not closed cleanly: instead of page 0 and the stored list of free pages.
+//! What a log says of a database that was not closed cleanly: instead of page 0 and the stored list
+//! of free pages.
 struct RecoveredState {
   std::uint64_t next_page = 1;  //!< lowest page id never handed out
   std::vector<Extent> free;     //!< extents below it that nobody owns
-  std::vector<PageId> roots;    //!< by index; what is missing is kNoPage
+  //! Pages below it that are free and hold the list of free extents. They are not in `free`. A pool
+  //! with a change_log does not hand them out until another list is written.
+  std::vector<PageId> list_pages;
+  std::vector<PageId> roots;  //!< by index; what is missing is kNoPage
+  //! The log's (WriteAheadLog::identity()): page 0 then says that the log belongs to it. Without a
+  //! database id it says nothing.
+  Identity identity{};
 };
 
-//! How to open a pool. Every field is checked at open; a value outside its range is Errc::kInvalidOption.
+//! How to open a pool. The open checks every field; a value outside its range is
+//! Errc::kInvalidOption.
 struct PoolOptions {
-  //! A file (made if missing and `create`), a block device or an NVMe character device.
+  //! A file (created if missing and `create` is set), a block device or an NVMe character device.
   std::filesystem::path path;
-  //! Instead of `path`: 1..64 of one kind over which the database is striped. What lies where is written at
-  //! the beginning of each and checked when it is opened again: the same devices, in the same order.
+  //! Instead of `path`: 1 .. 64 files or devices of one kind, over which the database is striped.
+  //! Each begins with a label that describes the stripe set. A later open must name the same
+  //! devices in the same order.
   std::vector<std::filesystem::path> paths;
-  //! Bytes that lie together on one of `paths`: a power of two, 4 KiB .. 1 GiB. 0: as it was made, or 512 KiB
-  //! for a new database. Extents that cross a border are split.
+  //! Bytes that lie together on one of `paths`: a power of two, 4 KiB .. 1 GiB. 0: as the database
+  //! was created, or 512 KiB for a new one. Extents that cross a border are split.
   std::uint64_t stripe_bytes = 0;
-  //! Used instead of both if set; called once at open.
+  //! Called once at open if set, and used instead of both. What it throws comes out of the open.
+  //! Returning null is kInvalidOption.
   std::function<std::unique_ptr<Storage>()> make_storage;
 
-  std::uint64_t pool_bytes = std::uint64_t{1}
-                             << 30;  //!< memory for pages: 64 KiB (16 pages) .. capacity_bytes
-  std::uint64_t capacity_bytes = std::uint64_t{1}
-                                 << 40;  //!< highest database size: 128 KiB .. 64 TiB; address space only
-  //! Threads that may be inside a miss or run a Worker at once: 1..1024. A further one waits for its turn.
+  //! Memory for pages: 64 KiB (16 pages) .. capacity_bytes.
+  std::uint64_t pool_bytes = std::uint64_t{1} << 30;
+  //! Largest size of the database: 128 KiB .. 64 TiB. It reserves address space only.
+  std::uint64_t capacity_bytes = std::uint64_t{1} << 40;
+  //! Threads that may be inside a miss or run a Worker at the same time: 1 .. 1021. One more waits
+  //! for its turn.
   unsigned workers = 64;
-  unsigned io_depth = 256;    //!< transfers in flight a worker: 1..4096
-  unsigned evict_batch = 64;  //!< extents evicted together: 1..4096
-  //! How long a fault looks for a frame while nothing can be evicted before it is Errc::kPoolExhausted: 1 ms
-  //! .. 1 h.
+  unsigned io_depth = 256;    //!< transfers in flight a worker: 1 .. 4096
+  unsigned evict_batch = 64;  //!< extents evicted together: 1 .. 4096
+  //! How long a fault looks for a frame, while nothing can be evicted, before it fails with
+  //! Errc::kPoolExhausted: 1 ms .. 1 h.
   std::chrono::milliseconds frame_wait{1000};
 
   MemoryKind memory = MemoryKind::kAuto;
-  StockRelease stock_release = StockRelease::kAuto;
+  AnonymousRelease anonymous_release = AnonymousRelease::kAuto;
   StorageKind storage = StorageKind::kAuto;
   IoUringOptions io_uring;
-  bool direct_io = true;  //!< O_DIRECT; false leaves a copy in the kernel's page cache
-  //! Tell devices that have such a command (discard, deallocate) of freed page ids, after each checkpoint
-  //! and before a close. Not with a change_log.
+  bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
+  //! After each checkpoint and before a close, tells devices that have such a command (discard,
+  //! deallocate) which page ids were freed. Has no effect with a change_log.
   bool deallocate = true;
 
-  bool create = true;  //!< make the database if the file is missing or empty
-  bool allow_unclean =
-      false;  //!< open a database that was not closed cleanly (page ids freed before are lost)
+  bool create = true;  //!< create the database if the file is missing or empty
+  //! Opens a database that was not closed cleanly. Page ids that were freed before are lost.
+  bool allow_unclean = false;
 
-  //! Extents begin with a PageHeader: sealed with page id and CRC32C when written, checked when loaded (Errc::kChecksum,
-  //! kWrongPage). A property of the database: given when it is made, and the same at every open.
+  //! Extents begin with a PageHeader. It gets the page id and a CRC32C when the page is written,
+  //! and both are checked when it is loaded (Errc::kChecksum, kWrongPage). This is a property of
+  //! the database: every open must give the value that it was created with.
   bool page_header = false;
-  //! Remember the checksum of each page as it was written or loaded last, in 4 bytes of memory a page id that is used: a load that finds other
-  //! bytes, an older version of the page too, is Errc::kLostWrite. BufferPool::digest() does the same from one open to the next.
+  //! Remembers the checksum of each page as it was last written or loaded, in 4 bytes of memory for
+  //! each page id that is used. A load that finds other bytes, even an older version of the page,
+  //! is Errc::kLostWrite. BufferPool::digest() does the same from one open to the next.
   bool lost_write_check = false;
-  //! With page_header: no page is written before this log is durable up to the page's LSN. Must outlive the pool.
+  //! Needs page_header. No page is written before this log is durable up to the page's LSN. The log
+  //! must outlive the pool.
   WriteAhead* write_ahead = nullptr;
-  //! Told of the changes of structures in the pool. Must outlive it.
+  //! Is told about changes of structures in the pool. Must outlive it.
   ChangeLog* change_log = nullptr;
-  //! If set, page 0 is not believed (it may be torn) but written anew from this.
+  //! If set, the open does not believe page 0 (it may be torn) and writes it anew from this.
   std::optional<RecoveredState> recovered;
 
-  LogCallback log;  //!< empty: nothing is logged
+  LogCallback logger;  //!< empty: nothing is logged
+
+  //! \name The names of options before 0.2.0; deprecated
+  //! @{
+  std::optional<AnonymousRelease> stock_release;  //!< counts instead of anonymous_release if set
+  LogCallback log;                                //!< counts if logger is empty
+  //! @}
 };
 
 }  // namespace vmcache

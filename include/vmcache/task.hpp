@@ -56,8 +56,8 @@ struct TaskPromise<void> : TaskPromiseBase {
 
 }  // namespace detail
 
-//! A coroutine that starts when it is awaited or given to Worker::spawn, and resumes its awaiter when it
-//! ends. Owned by one place: moves, does not copy. An exception in it comes out of the co_await.
+//! A coroutine that starts when it is awaited or given to Worker::spawn, and resumes its awaiter
+//! when it ends. It can be moved, not copied. An exception in it comes out of the co_await.
 template <typename T = void>
 class [[nodiscard]] Task {
  public:
@@ -85,7 +85,10 @@ class [[nodiscard]] Task {
   }
   T await_resume() const { return _handle.promise().take(); }
 
-  //! For schedulers.
+  //! False if there is no coroutine: default-constructed, moved from, or released.
+  [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(_handle); }
+
+  //! For schedulers: hands over the coroutine, which the caller must then destroy.
   [[nodiscard]] Handle release() noexcept { return std::exchange(_handle, {}); }
 
  private:

@@ -6,19 +6,19 @@
 
 namespace vmcache {
 
-//! Bytes of a page; the unit of translation, of the page area and of the file.
+//! Bytes of a page: the unit of translation, of the page area and of the file.
 inline constexpr std::size_t kPageSize = 4096;
 
-//! Number of a page: its byte offset in the database is page_id * kPageSize, its address is base + that.
-//! Page 0 is the library's header, so 0 also serves as "no page".
+//! Number of a page. Its byte offset in the database is page_id * kPageSize, and its address is the
+//! base of the page area plus that. Page 0 is the library's header, so 0 also means "no page".
 using PageId = std::uint64_t;
 inline constexpr PageId kNoPage = 0;
 
-//! Largest extent order: 2^8 pages (1 MiB), one I/O and one state word.
+//! Largest order of an extent: 2^8 pages (1 MiB).
 inline constexpr unsigned kMaxOrder = 8;
 
-//! 2^order contiguous pages that are fixed, read, written and evicted as one, under the first page's state
-//! word. page_id is a multiple of 2^order.
+//! 2^order contiguous pages that are fixed, read, written and evicted as one, under the state word
+//! of the first page. page_id is a multiple of 2^order.
 struct Extent {
   PageId page_id = kNoPage;
   unsigned order = 0;

@@ -1,79 +1,82 @@
 // SPDX-License-Identifier: MIT
 //
-// A worker: one thread's scheduler of many tasks. A task that misses is suspended, the others run on; misses
-// are collected and submitted together, completions are reaped together, and eviction is done between turns.
+// A Worker is one thread's scheduler of many tasks. A task that misses is suspended and the others
+// run on. Misses are collected and submitted together, completions are reaped together, and pages
+// are evicted between turns.
 #pragma once
 
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <memory>
 #include <random>
 #include <span>
 #include <vector>
 
 #include "vmcache/buffer_pool.hpp"
+#include "vmcache/detail/awaiters.hpp"
+#include "vmcache/detail/worker_core.hpp"
+#include "vmcache/guard.hpp"
+#include "vmcache/operation.hpp"
 #include "vmcache/task.hpp"
+#include "vmcache/types.hpp"
 
 namespace vmcache {
 
-namespace detail {
-class EngineLease;
-}
-
-//! Made, used and destroyed by one thread. Destroy it before the pool is closed, after its tasks have ended.
-class Worker {
+//! One thread makes and uses a Worker. In another thread run() and spawn(), and what tasks await,
+//! throw Error kWrongThread, because the ring belongs to the thread that made it. Destroy a Worker
+//! after its tasks have ended and before the pool is closed. Tasks that were spawned and never ran
+//! are dropped. If others have not ended, they stay as they are, because their requests may be
+//! under way. The Worker's place in the pool is then not given back, and the pool cannot be closed
+//! (kBusy).
+class Worker : public detail::WorkerCore {
  public:
-  template <typename Guard>
-  class FixAwaiter;
-  template <Operation Op>
-  class PerformAwaiter;
-  class AllocateAwaiter;
-  class PrefetchAwaiter;
-  class YieldAwaiter;
-
-  //! Takes one of the pool's `workers` places; waits if none is free.
+  //! Takes one of the pool's `workers` places; waits if none is free. Throws Error kBusy if none is
+  //! free and this thread already has one, because it would wait for itself. Also throws kClosed,
+  //! kWrongProcess and kUnsupported.
   explicit Worker(BufferPool& pool);
   ~Worker();
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
 
-  [[nodiscard]] BufferPool& pool() const noexcept { return _pool; }
-
-  //! Adds a task; it first runs inside run(). May be called from a task of this worker.
+  //! Adds a task, which first runs inside run(). A task of this Worker may call it. Throws Error
+  //! kInvalidOption for a Task without a coroutine.
   void spawn(Task<void> task);
-  //! Runs until every task has ended, then throws the first exception that left a spawned task, if any.
+  //! Runs until every task has ended. Then throws the first exception that left a spawned task, if
+  //! there was one. Throws Error kWrongThread; kInvalidOption in a task of this Worker. Throws
+  //! kWrongProcess in the child if a task has called fork(); the tasks do not go on there.
   void run();
-  //! Spawned tasks that have not ended.
+  //! Number of spawned tasks that have not ended.
   [[nodiscard]] std::size_t tasks() const noexcept { return _alive; }
 
-  //! \name To be awaited in this worker's tasks
+  //! \name To be awaited in this Worker's tasks
   //! They throw Error like their blocking namesakes of BufferPool.
   //! @{
-  [[nodiscard]] FixAwaiter<OptimisticGuard> fix_optimistic(PageId page_id, unsigned order = 0) noexcept;
-  [[nodiscard]] FixAwaiter<SharedGuard> fix_shared(PageId page_id, unsigned order = 0) noexcept;
-  [[nodiscard]] FixAwaiter<ExclusiveGuard> fix_exclusive(PageId page_id, unsigned order = 0) noexcept;
-  [[nodiscard]] AllocateAwaiter allocate(unsigned order = 0) noexcept;
-  //! Loads a set of extents; resumes when all have ended.
-  [[nodiscard]] PrefetchAwaiter prefetch(std::span<const Extent> extents);
-  //! Runs an operation; `op` must outlive the co_await.
+  [[nodiscard]] auto fix_optimistic(PageId page_id, unsigned order = 0) noexcept {
+    return detail::FixAwaiter<OptimisticGuard>{*this, Extent{page_id, order}};
+  }
+  [[nodiscard]] auto fix_shared(PageId page_id, unsigned order = 0) noexcept {
+    return detail::FixAwaiter<SharedGuard>{*this, Extent{page_id, order}};
+  }
+  [[nodiscard]] auto fix_exclusive(PageId page_id, unsigned order = 0) noexcept {
+    return detail::FixAwaiter<ExclusiveGuard>{*this, Extent{page_id, order}};
+  }
+  [[nodiscard]] auto allocate(unsigned order = 0) noexcept {
+    return detail::AllocateAwaiter{*this, order};
+  }
+  //! Like BufferPool::free(), but extents of several pages that tasks free in one round share a
+  //! page-table call. It throws when it is called, not when it is awaited. If the result is not
+  //! awaited, the guard is released and the page is not freed.
+  [[nodiscard]] detail::FreeAwaiter free(ExclusiveGuard&& guard);
+  //! Loads a set of extents and resumes when all have ended.
+  [[nodiscard]] auto prefetch(std::span<const Extent> extents) {
+    return detail::PrefetchAwaiter{*this, extents};
+  }
+  //! Runs an operation. `op` must outlive the co_await.
   template <Operation Op>
-  [[nodiscard]] PerformAwaiter<Op> perform(Op& op) noexcept;
-  //! Lets the other tasks run, once each, in no particular order. Tasks that are in each other's way may try again after it:
-  //! the order changes, so that they do not meet for ever.
-  [[nodiscard]] YieldAwaiter yield() noexcept;
-  //! @}
-
-  //! \name For awaitables written outside the library
-  //! @{
-  //! Starts a fault; `request.done` is called from a later turn of run().
-  void start(FaultRequest& request);
-  //! Starts the fault of a new extent: takes a page id first. Throws Error kDatabaseFull, kInvalidPage.
-  void start_allocate(FaultRequest& request, unsigned order);
-  //! Throws if a request has failed, after undoing what start_allocate() did.
-  void settle(const FaultRequest& request);
-  //! Resumes `task` in its turn.
-  void make_ready(std::coroutine_handle<> task) { _ready.push_back(task); }
+  [[nodiscard]] auto perform(Op& op) noexcept {
+    return detail::PerformAwaiter<Op>{*this, op};
+  }
+  //! Lets the other tasks run once each, in no particular order. Tasks that are in each other's way
+  //! may try again after it: the order changes, so they do not meet for ever.
+  [[nodiscard]] auto yield() noexcept { return detail::YieldAwaiter{*this}; }
   //! @}
 
  private:
@@ -82,15 +85,13 @@ class Worker {
   void resume_ready();
   void change_order() noexcept;
 
-  BufferPool& _pool;
-  std::unique_ptr<detail::EngineLease> _engine;
-  std::vector<std::coroutine_handle<>> _ready;
   std::vector<std::coroutine_handle<>> _running;
-  std::minstd_rand _random;  // which task is first
+  std::minstd_rand _random;  // chooses the task that runs first
   std::size_t _alive = 0;
+  bool _has_run = false;
   std::exception_ptr _first_error;
 };
 
 }  // namespace vmcache
 
-#include "vmcache/awaiters.hpp"
+#include "vmcache/detail/awaiters.hpp"

@@ -21,4 +21,15 @@ PageId BTree::create(BufferPool& pool, FunctionRef<void(PageId)> made) {
   return guard.page_id();
 }
 
+unsigned BTree::max_levels() const {
+  if (_context.max_levels() == 0) {
+    const SharedGuard guard = pool().fix_shared(root());
+    const btree::NodeReader node{guard.data()};
+    if (!node.is_node() || node.level() > btree::kMaxLevels)
+      btree::throw_corrupt(root(), "the root is not a node");
+    _context.note_levels(node.level() + 1);
+  }
+  return _context.max_levels();
+}
+
 }  // namespace vmcache

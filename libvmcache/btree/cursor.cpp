@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "vmcache/btree/cursor.hpp"
+#include "vmcache/detail/btree/cursor.hpp"
 
 namespace vmcache::btree {
 
 ScanState::ScanState(const TreeContext& tree, Direction direction, const Bound& from) noexcept
     : _tree(tree), _direction(direction), _inclusive(from.inclusive), _unbounded(from.everything) {
-  // A longer key than any in the tree: what it has in front of kMaxKey bytes is less than it.
+  // The bound is longer than any key in the tree, so its first kMaxKey bytes are less than it.
   if (from.key.size() > kMaxKey) _inclusive = !ascending();
   _bound.assign(from.key);
 }
@@ -34,7 +34,8 @@ Need ScanState::step(BufferPool& pool) {
 
 Need ScanState::next_leaf(BufferPool& pool) {
   using Towards = ReadLeafOp::Towards;
-  // A descending scan goes on with what is less than the fence; an ascending one, unbounded, starts at "".
+  // A descending scan goes on with what is less than the fence; an ascending one, unbounded, starts
+  // at "".
   const Towards towards = ascending()  ? Towards::kKey
                           : _unbounded ? Towards::kLast
                           : _inclusive ? Towards::kKey
@@ -48,10 +49,11 @@ Need ScanState::next_leaf(BufferPool& pool) {
   return Need::nothing();
 }
 
-//! Whether the leaf's fence lies beyond the bound that led to it. In a damaged tree it may not, and a scan would go
-//! round for ever.
+//! True if the leaf's fence lies beyond the bound that led to it. In a damaged tree it may not, and
+//! the scan would never end.
 bool ScanState::advances() const noexcept {
-  if (ascending()) return !leaf().has_upper_fence() || compare_bytes(leaf().upper_fence(), _bound.key()) > 0;
+  if (ascending())
+    return !leaf().has_upper_fence() || compare_bytes(leaf().upper_fence(), _bound.key()) > 0;
   const int order = compare_bytes(leaf().lower_fence(), _bound.key());
   return leaf().lower_fence().empty() || order < 0 || (order == 0 && _inclusive);
 }
@@ -98,7 +100,7 @@ void ScanState::take_entry() {
   }
 }
 
-//! True if the entry is still there; its value is then the one of now.
+//! True if the entry still exists. Its value is then the present one.
 bool ScanState::take_large(BufferPool& pool, Need& need) {
   need = _large->step(pool);
   if (!need.done()) return false;

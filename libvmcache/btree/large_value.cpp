@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "vmcache/btree/large_value.hpp"
+#include "vmcache/detail/btree/large_value.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-#include "vmcache/btree/node_reader.hpp"
+#include "vmcache/detail/btree/node_reader.hpp"
 
 namespace vmcache::btree {
 
@@ -18,11 +18,11 @@ static_assert(kFixedBytes + kMaxExtents * sizeof(PageId) + kMaxKey <= kMaxLeafPa
 }  // namespace
 
 std::size_t LargeValue::extents() const noexcept {
-  return static_cast<std::size_t>((_size + most_bytes() - 1) / most_bytes());
+  return static_cast<std::size_t>((_size + max_bytes() - 1) / max_bytes());
 }
 
 std::size_t LargeValue::bytes(std::size_t n) const noexcept {
-  return std::min<std::uint64_t>(most_bytes(), _size - offset(n));
+  return std::min<std::uint64_t>(max_bytes(), _size - offset(n));
 }
 
 unsigned LargeValue::order(std::size_t n) const noexcept {
@@ -50,7 +50,8 @@ std::vector<std::byte> LargeValue::descriptor() const {
   std::vector<std::byte> bytes(kFixedBytes + _pages.size() * sizeof(PageId));
   std::memcpy(bytes.data(), &_size, sizeof _size);
   std::memcpy(bytes.data() + sizeof _size, &_stamp, sizeof _stamp);
-  if (!_pages.empty()) std::memcpy(bytes.data() + kFixedBytes, _pages.data(), _pages.size() * sizeof(PageId));
+  if (!_pages.empty())
+    std::memcpy(bytes.data() + kFixedBytes, _pages.data(), _pages.size() * sizeof(PageId));
   return bytes;
 }
 

@@ -86,20 +86,24 @@ void Node::put_leaf_cell(std::uint16_t offset, Bytes suffix, Bytes value, bool l
 void Node::open_slot(unsigned index, std::uint16_t offset, Bytes suffix) noexcept {
   assert(index <= count());
   std::memmove(slot_address(index + 1), slot_address(index), (count() - index) * slot_bytes());
-  slot(index) = {NodeReader::head_of(suffix.after(header().shared_len)), offset, u16(suffix.size())};
+  slot(index) = {NodeReader::head_of(suffix.after(header().shared_len)), offset,
+                 u16(suffix.size())};
   header().count = u16(header().count + 1U);
   if (index == 0 || index + 1 == count()) update_shared();
 }
 
-//! The keys are in order, so what the first and the last begin with, all do. After an erase they may have more in common.
+//! The keys are in order, so what the first and the last begin with, all do. After an erase they
+//! may have more in common.
 void Node::update_shared() noexcept {
   const NodeReader reader = read();
-  const std::size_t common = count() > 1 ? common_prefix(reader.suffix(0), reader.suffix(count() - 1)) : 0;
-  constexpr std::size_t kMost = std::numeric_limits<std::uint8_t>::max();
-  const std::size_t shared = common < sizeof(Slot::head) ? 0 : std::min(common, kMost);
+  const std::size_t common =
+      count() > 1 ? common_prefix(reader.suffix(0), reader.suffix(count() - 1)) : 0;
+  constexpr std::size_t kMax = std::numeric_limits<std::uint8_t>::max();
+  const std::size_t shared = common < sizeof(Slot::head) ? 0 : std::min(common, kMax);
   if (shared == header().shared_len) return;
   header().shared_len = static_cast<std::uint8_t>(shared);
-  for (unsigned i = 0; i < count(); ++i) slot(i).head = NodeReader::head_of(reader.suffix(i).after(shared));
+  for (unsigned i = 0; i < count(); ++i)
+    slot(i).head = NodeReader::head_of(reader.suffix(i).after(shared));
 }
 
 void Node::insert_leaf(unsigned index, Bytes key, Bytes value, bool large) noexcept {
@@ -139,7 +143,8 @@ void Node::replace_value(unsigned index, Bytes key, Bytes value, bool large) noe
 void Node::erase(unsigned index) noexcept {
   assert(index < count());
   const std::size_t bytes = cell_size(index);
-  if (slot(index).offset == header().heap_begin) header().heap_begin = u16(header().heap_begin + bytes);
+  if (slot(index).offset == header().heap_begin)
+    header().heap_begin = u16(header().heap_begin + bytes);
   header().heap_used = u16(header().heap_used - bytes);
   std::memmove(slot_address(index), slot_address(index + 1), (count() - index - 1) * slot_bytes());
   header().count = u16(header().count - 1U);
@@ -169,7 +174,8 @@ void Node::compact() noexcept {
   std::memcpy(old.data(), _page, kPageSize);
   const Node source{old.data()};
   NodeHeader& node = header();
-  std::size_t heap = kPageSize - source.read().lower_fence().size() - source.read().upper_fence().size();
+  std::size_t heap =
+      kPageSize - source.read().lower_fence().size() - source.read().upper_fence().size();
   for (unsigned i = 0; i < node.count; ++i) {
     const std::size_t bytes = source.cell_size(i);
     heap -= bytes;

@@ -3,20 +3,20 @@
 
 #include <optional>
 
-#include "vmcache/btree/key_buffer.hpp"
-#include "vmcache/btree/node_layout.hpp"
-#include "vmcache/btree/node_reader.hpp"
+#include "vmcache/detail/btree/key_buffer.hpp"
+#include "vmcache/detail/btree/node_layout.hpp"
+#include "vmcache/detail/btree/node_reader.hpp"
 
 namespace vmcache::btree {
 
-//! Bounds of a node.
+//! Bounds of the keys in a node: [lower, upper).
 struct Fences {
   Bytes lower;
   std::optional<Bytes> upper;  //!< none: no upper bound
 };
 
-//! A node that is ours alone (exclusive latch, or a private buffer). Nothing here waits, throws or
-//! allocates; what may not fit says so before it changes anything.
+//! Changes a node that nobody else can access: it is under an exclusive latch or in a private
+//! buffer. Nothing here waits, throws or allocates.
 class Node {
  public:
   explicit Node(std::byte* page) noexcept : _page(page) {}
@@ -33,19 +33,19 @@ class Node {
     key.assign(read().prefix(), read().suffix(index));
   }
 
-  //! True if a key of `key_len` bytes (with its prefix) and `value_len` bytes of value fit into the leaf.
+  //! True if a key of `key_len` bytes (with its prefix) and `value_len` bytes of value fit into the
+  //! leaf.
   [[nodiscard]] bool leaf_has_room(std::size_t key_len, std::size_t value_len) const noexcept;
   [[nodiscard]] bool inner_has_room(std::size_t key_len) const noexcept;
 
-  //! \name Changes. There must be room; `index` is where lower_bound() says. Bytes passed in must not lie in
-  //! this page.
-  //! @{
+  //! \name Changes. The caller has checked that there is room, and gets `index` from lower_bound().
+  //! Bytes passed in must not lie in this page. @{
   void insert_leaf(unsigned index, Bytes key, Bytes value, bool large) noexcept;
   void insert_separator(unsigned index, Bytes key, PageId right_child) noexcept;
   //! True if the new value fits in place of the old one.
   [[nodiscard]] bool can_replace(unsigned index, std::size_t value_len) const noexcept;
   void replace_value(unsigned index, Bytes key, Bytes value, bool large) noexcept;
-  //! Removes the slot; in an inner node the separator and the child right of it.
+  //! Removes the slot. In an inner node, this removes a separator and the child to its right.
   void erase(unsigned index) noexcept;
   void set_first_child(PageId child) noexcept { header().first_child = child; }
   //! @}
@@ -54,8 +54,8 @@ class Node {
     return const_cast<std::byte*>(read().value(index).data);
   }
 
-  //! Copies slots [from, to) of `source`, of the same level, behind the slots here. The keys must lie within
-  //! the fences here. False, and this node is to be thrown away, if they do not fit.
+  //! Appends slots [from, to) of `source`, a node of the same level. Their keys must lie within
+  //! this node's fences. False if they do not fit; this node's content is then undefined.
   [[nodiscard]] bool append_from(const Node& source, unsigned from, unsigned to) noexcept;
 
   //! Moves the cells together, so that all free bytes are in one piece.
@@ -78,7 +78,8 @@ class Node {
   [[nodiscard]] bool has_room(std::size_t cell_bytes, std::size_t slots) const noexcept {
     return read().used_bytes() + cell_bytes + slots * slot_bytes() <= kNodeCapacity;
   }
-  //! Takes `bytes` off the heap, compacting if it must, leaving room for `slots` more slots.
+  //! Allocates `bytes` of the heap and returns their offset. Leaves room for `slots` more slots.
+  //! Compacts the node if it must.
   [[nodiscard]] std::uint16_t take(std::size_t bytes, std::size_t slots) noexcept;
   void put_leaf_cell(std::uint16_t offset, Bytes suffix, Bytes value, bool large) noexcept;
   void open_slot(unsigned index, std::uint16_t offset, Bytes suffix) noexcept;

@@ -13,7 +13,9 @@ namespace {
 class ScratchPage {
  public:
   ScratchPage() noexcept { std::memset(_bytes.data(), 0, kReservedBytes); }
-  explicit ScratchPage(const Node& node) noexcept { std::memcpy(_bytes.data(), node.page(), kPageSize); }
+  explicit ScratchPage(const Node& node) noexcept {
+    std::memcpy(_bytes.data(), node.page(), kPageSize);
+  }
   [[nodiscard]] Node node() noexcept { return Node{_bytes.data()}; }
   void copy_to(Node& node) const noexcept {
     NodeReader{_bytes.data()}.copy_page(const_cast<std::byte*>(node.page()));
@@ -80,8 +82,8 @@ void shortest_separator(Bytes left, Bytes right, KeyBuffer& separator) noexcept 
 
 void choose_leaf_split(Node leaf, Bytes key, SplitPoint& point) noexcept {
   assert(leaf.count() > 0 && "an empty leaf has room for every entry");
-  // Keys that come in order, at one end of the tree, fill their leaves: the new key gets a leaf of its own.
-  // With one entry there is no other choice.
+  // If keys are inserted in order at one end of the tree, leaves should become full, so the new key
+  // gets a leaf of its own. With one entry there is no other choice.
   const auto [index, found] = leaf.read().lower_bound(key);
   if ((!found && extends_tree(leaf, index)) || leaf.count() == 1) {
     KeyBuffer neighbour;

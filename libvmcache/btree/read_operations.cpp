@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "vmcache/btree/read_operations.hpp"
+#include "vmcache/detail/btree/read_operations.hpp"
 
 namespace vmcache::btree {
 

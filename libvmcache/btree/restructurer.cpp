@@ -4,7 +4,7 @@
 
 #include "btree/node.hpp"
 #include "btree/node_split.hpp"
-#include "vmcache/btree/write_operations.hpp"
+#include "vmcache/detail/btree/write_operations.hpp"
 
 namespace vmcache::btree {
 
@@ -62,7 +62,8 @@ Need Restructurer::split(unsigned level) {
     }
     Node parent{parent_guard.data()};
     Node node{guard.data()};
-    // The node may have changed since it was found full: then there is nothing to divide, or nothing to do.
+    // The node may have changed since it was found full: then there is nothing to divide, or
+    // nothing to do.
     const bool has_key = level == 0 && node.count() == 1 && node.read().lower_bound(_key).found;
     const bool divisible = node.count() > 0 && !has_key;
     SplitPoint point;
@@ -97,7 +98,9 @@ Need Restructurer::grow_root(const Spot& spot) {
   root.read().copy_page(_fresh.data());
   root.init(root.level() + 1, {});
   root.set_first_child(_fresh.page_id());
-  _tree.structure_changed({{guard.page_id(), Kind::kChanged}, {_fresh.page_id(), Kind::kAllocated}});
+  _tree.note_levels(root.level() + 1);
+  _tree.structure_changed(
+      {{guard.page_id(), Kind::kChanged}, {_fresh.page_id(), Kind::kAllocated}});
   _fresh.release();
   return Need::nothing();
 }
@@ -119,7 +122,8 @@ Need Restructurer::merge() {
         ++level;
         break;
       case Merged::kNeed:
-        if (need.kind == Need::Kind::kLatch && ++_merge_tries > kMergeTriesMax) return Need::nothing();
+        if (need.kind == Need::Kind::kLatch && ++_merge_tries > kMergeTriesMax)
+          return Need::nothing();
         return need;
     }
   }
@@ -164,8 +168,8 @@ Restructurer::Merged Restructurer::merge_at(unsigned level, Need& need) {
 
 //! Children `left_index` and the one right of it become one.
 Restructurer::Merged Restructurer::merge_siblings(const Spot& spot, unsigned left_index,
-                                                  const OptimisticGuard& left, const OptimisticGuard& right,
-                                                  Need& need) {
+                                                  const OptimisticGuard& left,
+                                                  const OptimisticGuard& right, Need& need) {
   ExclusiveGuard parent_guard;
   ExclusiveGuard left_guard;
   ExclusiveGuard right_guard;
@@ -210,7 +214,8 @@ Restructurer::Merged Restructurer::shrink_root(const Spot& spot, Need& need) {
   }
   _tree.pages_will_change({&root_guard, &child_guard});
   NodeReader{child_guard.data()}.copy_page(root_guard.data());
-  _tree.structure_changed({{root_guard.page_id(), Kind::kChanged}, {child_guard.page_id(), Kind::kFreed}});
+  _tree.structure_changed(
+      {{root_guard.page_id(), Kind::kChanged}, {child_guard.page_id(), Kind::kFreed}});
   _tree.pool().free(std::move(child_guard));
   return Merged::kYes;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "vmcache/btree/tree_context.hpp"
+#include "vmcache/detail/btree/tree_context.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,13 +8,13 @@
 #include <string>
 #include <utility>
 
-#include "vmcache/btree/large_value.hpp"
+#include "vmcache/detail/btree/large_value.hpp"
 
 namespace vmcache::btree {
 
 namespace {
 
-// Starts where no earlier run did, so that a stamp in the file and a new one do not meet.
+// Starts where no earlier run started, so that a new stamp differs from all stamps in the file.
 std::uint64_t first_stamp() {
   std::random_device random;
   return (std::uint64_t{random()} << 32) | random();
@@ -22,7 +22,23 @@ std::uint64_t first_stamp() {
 
 }  // namespace
 
-TreeContext::TreeContext(BufferPool& pool, PageId root) : _pool(pool), _root(root), _stamp(first_stamp()) {}
+TreeContext::TreeContext(BufferPool& pool, PageId root)
+    : _pool(pool),
+      _root(root),
+      _applied(pool.change_log() != nullptr ? Lsn{0} : ~Lsn{0}),
+      _stamp(first_stamp()) {}
+
+std::uint64_t TreeContext::commit_on(Bytes key, Lsn leaf) const {
+  const Lsn applied = _pool.change_log()->applied_lsn();
+  // Another thread may store a lower number. Then the next reader asks again.
+  if (applied > _applied.load(std::memory_order_relaxed))
+    _applied.store(applied, std::memory_order_release);
+  return leaf <= applied ? 0 : _pool.change_log()->commit_being_applied(_root, key);
+}
+
+bool TreeContext::still_on(Bytes key, std::uint64_t commit) const {
+  return _pool.change_log()->commit_being_applied(_root, key) == commit;
+}
 
 void TreeContext::value_changed(const ExclusiveGuard& leaf, std::span<const Extent> placed,
                                 std::span<const Extent> left) const noexcept {
@@ -46,12 +62,27 @@ bool TreeContext::try_enter_split() noexcept {
   return false;
 }
 
+void TreeContext::give_back(Extent extent) noexcept {
+  try {
+    if (_pool.try_free(extent)) return;
+  } catch (const std::exception&) {  // NOLINT: as if a latch had been in the way
+  }
+  try {
+    leave_orphans({extent});
+  } catch (const std::bad_alloc&) {
+    _pool.leave(extent);
+  }
+}
+
 void TreeContext::leave_orphans(std::vector<Extent>&& extents) noexcept {
+  for (const Extent& extent : extents) _pool.leave(extent);
   const std::lock_guard lock{_mutex};
   if (_orphans.empty()) _orphans.swap(extents);
   try {
     _orphans.insert(_orphans.end(), extents.begin(), extents.end());
-  } catch (const std::bad_alloc&) {  // NOLINT: without memory even for this they stay in use by nobody
+  } catch (
+      // NOLINT: without memory even for this they are free after the next open only.
+      const std::bad_alloc&) {
   }
   extents.clear();
   _orphans_left.store(!_orphans.empty(), std::memory_order_relaxed);

@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-#include "vmcache/btree/large_value.hpp"
+#include "vmcache/detail/btree/large_value.hpp"
 
 namespace vmcache::btree {
 namespace {
@@ -21,8 +21,8 @@ std::string layout_fault(const Node& node) {
   std::size_t used = 0;
   const auto take = [&](std::size_t offset, std::size_t size) -> std::string {
     if (offset < slots_end || offset + size > kPageSize) {
-      return fmt::format("a cell of {} bytes at {} lies outside its page, whose slots end at {}", size,
-                         offset, slots_end);
+      return fmt::format("a cell of {} bytes at {} lies outside its page, whose slots end at {}",
+                         size, offset, slots_end);
     }
     for (std::size_t i = offset; i < offset + size; ++i) {
       if (std::exchange(taken[i], true)) return fmt::format("two cells overlap at {}", i);
@@ -37,19 +37,23 @@ std::string layout_fault(const Node& node) {
   const std::size_t shared = reader.shared_len();
   for (unsigned i = 0; i < reader.count(); ++i) {
     const Slot slot = reader.slot_at(i);
-    const std::size_t size = node.level() == 0 ? kLeafCellOverhead + slot.suffix_len + reader.value(i).size
-                                               : kInnerCellOverhead + slot.suffix_len;
+    const std::size_t size = node.level() == 0
+                                 ? kLeafCellOverhead + slot.suffix_len + reader.value(i).size
+                                 : kInnerCellOverhead + slot.suffix_len;
     if (std::string fault = take(slot.offset, size); !fault.empty()) return fault;
     const Bytes suffix = reader.suffix(i);
-    if (suffix.size() < shared || compare_bytes(suffix.first(shared), reader.suffix(0).first(shared)) != 0) {
-      return fmt::format("not all keys share the {} bytes that its heads leave out: slot {}", shared, i);
+    if (suffix.size() < shared ||
+        compare_bytes(suffix.first(shared), reader.suffix(0).first(shared)) != 0) {
+      return fmt::format("not all keys share the {} bytes that its heads leave out: slot {}",
+                         shared, i);
     }
     if (const std::uint32_t head = NodeReader::head_of(suffix.after(shared)); slot.head != head) {
       return fmt::format("a head is not its key's: slot {} has {:#010x}, its key gives {:#010x}", i,
                          slot.head, head);
     }
   }
-  if (const std::size_t sum = used + reader.count() * reader.slot_bytes(); sum != reader.used_bytes()) {
+  if (const std::size_t sum = used + reader.count() * reader.slot_bytes();
+      sum != reader.used_bytes()) {
     return fmt::format("the bytes in use do not add up: {} are, the header says {}", sum,
                        reader.used_bytes());
   }
@@ -66,13 +70,14 @@ std::string header_fault(const Node& node) {
   const Fences fences = node.fences();
   std::size_t common = 0;
   if (fences.upper) {
-    const std::size_t most = std::min(fences.lower.size(), fences.upper->size());
-    while (common < most && fences.lower[common] == (*fences.upper)[common]) ++common;
+    const std::size_t max = std::min(fences.lower.size(), fences.upper->size());
+    while (common < max && fences.lower[common] == (*fences.upper)[common]) ++common;
   }
-  if (header.count != node.count()) return fmt::format("{} slots do not fit into a page", header.count);
+  if (header.count != node.count())
+    return fmt::format("{} slots do not fit into a page", header.count);
   if (header.prefix_len != common) {
-    return fmt::format("the keys' prefix has {} bytes, but {} are common to the fences", header.prefix_len,
-                       common);
+    return fmt::format("the keys' prefix has {} bytes, but {} are common to the fences",
+                       header.prefix_len, common);
   }
   std::size_t lowest = kPageSize - fences.lower.size() - (fences.upper ? fences.upper->size() : 0);
   for (unsigned i = 0; i < node.count(); ++i)
@@ -128,7 +133,8 @@ std::string fault_of(const Node& node, std::optional<unsigned> level, const Fenc
   if (!node.read().is_node()) return "not a node of a B+tree";
   if (node.level() > kMaxLevels || (level && node.level() != *level)) {
     return fmt::format("at level {}; {} {}", node.level(),
-                       level ? "its parent is above level" : "there are at most", level.value_or(kMaxLevels));
+                       level ? "its parent is above level" : "there are at most",
+                       level.value_or(kMaxLevels));
   }
   if (std::string fault = layout_fault(node); !fault.empty()) return fault;
   if (std::string fault = header_fault(node); !fault.empty()) return fault;
@@ -136,7 +142,8 @@ std::string fault_of(const Node& node, std::optional<unsigned> level, const Fenc
   return order_fault(node);
 }
 
-void TreeWalk::walk(PageId page_id, PageId parent, std::optional<unsigned> level, const Fences& expected) {
+void TreeWalk::walk(PageId page_id, PageId parent, std::optional<unsigned> level,
+                    const Fences& expected) {
   if (!_source.claim({page_id, 0}, parent)) return;
   const auto page = std::make_unique<std::array<std::byte, kPageSize>>();
   if (!_source.read(page_id, page->data())) return;
@@ -153,7 +160,8 @@ void TreeWalk::walk_values(PageId page_id, const Node& node) {
     if (!value.large) continue;
     LargeValue large{_front};
     if (!large.parse({value.data, value.size})) {
-      _source.fault(page_id, node, fmt::format("the descriptor of the large value at slot {} is wrong", i));
+      _source.fault(page_id, node,
+                    fmt::format("the descriptor of the large value at slot {} is wrong", i));
       continue;
     }
     for (std::size_t n = 0; n < large.extents(); ++n) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Checks a tree that stands still, wherever its pages are read from: a pool (BTree::verify()) or storage
-// (tools/check).
+// Checks a tree that nobody changes meanwhile. Its pages come from a pool (BTree::verify()) or from
+// storage (tools/check).
 #pragma once
 
 #include <cstddef>
@@ -13,26 +13,30 @@
 
 namespace vmcache::btree {
 
-//! Where the pages come from, and who is told.
+//! Supplies the pages of a walk and receives what it finds.
 class TreeSource {
  public:
   virtual ~TreeSource() = default;
-  //! Copies page `page_id`. False: there is nothing to be checked, and why is known.
+  //! Copies page `page_id` to `to`, which has room for kPageSize bytes. False if the page cannot be
+  //! checked; the source has then recorded the reason.
   [[nodiscard]] virtual bool read(PageId page_id, std::byte* to) = 0;
-  //! A page or an extent of a value is part of the tree, below `parent` (kNoPage: the root). False: leave it out.
+  //! Told of each page, and of each extent of a large value, before it is read. `parent` leads to
+  //! it; kNoPage stands for the root's. False if the walk is to leave it out.
   [[nodiscard]] virtual bool claim(Extent extent, PageId parent) = 0;
-  //! The node is sound.
+  //! Told of each node that is sound.
   virtual void visit(const Node& node) = 0;
-  //! An extent of a large value that was claimed.
+  //! Told of each extent of a large value that was claimed.
   virtual void visit_large(Extent extent) = 0;
-  //! The node contradicts itself or its parent; what is below it is left out. May throw.
+  //! Told of a node that contradicts itself or its parent. The walk leaves out what is below it.
+  //! May throw.
   virtual void fault(PageId page_id, const Node& node, const std::string& what) = 0;
 };
 
-//! From the root down, one private copy of a node a level.
+//! Walks a tree from the root down. It holds a private copy of one node for each level.
 class TreeWalk {
  public:
-  //! `front`: bytes of large values' extents before the value's (extent_front()).
+  //! `front`: bytes at the start of a large value's extent that are not the value's
+  //! (extent_front()).
   TreeWalk(TreeSource& source, std::size_t front) noexcept : _source(source), _front(front) {}
   void run(PageId root) { walk(root, kNoPage, {}, {}); }
 
@@ -45,7 +49,9 @@ class TreeWalk {
   const std::size_t _front;
 };
 
-//! What is wrong with a node that should be at `level`, if that is known, and have these fences; empty if nothing is.
-[[nodiscard]] std::string fault_of(const Node& node, std::optional<unsigned> level, const Fences& expected);
+//! Says what is wrong with a node that should have this level (if it is known) and these fences.
+//! Empty if nothing is wrong.
+[[nodiscard]] std::string fault_of(const Node& node, std::optional<unsigned> level,
+                                   const Fences& expected);
 
 }  // namespace vmcache::btree

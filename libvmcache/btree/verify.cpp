@@ -25,8 +25,10 @@ class PoolSource final : public TreeSource {
   [[nodiscard]] bool claim(Extent extent, PageId) override {
     for (std::uint64_t n = 0; n < extent.pages(); ++n) {
       const PageId page_id = extent.page_id + n;
-      if (!_pool.contains(page_id)) throw_corrupt(page_id, "a page outside the database is part of the tree");
-      if (!_claimed.insert(page_id).second) throw_corrupt(page_id, "a page is part of the tree twice");
+      if (!_pool.contains(page_id))
+        throw_corrupt(page_id, "a page outside the database is part of the tree");
+      if (!_claimed.insert(page_id).second)
+        throw_corrupt(page_id, "a page is part of the tree twice");
     }
     return true;
   }

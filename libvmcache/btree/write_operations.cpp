@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "vmcache/btree/write_operations.hpp"
+#include "vmcache/detail/btree/write_operations.hpp"
 
 #include <fmt/format.h>
 
@@ -13,34 +13,85 @@ namespace {
 
 void check_key(Bytes key) {
   if (key.size() > kMaxKey) {
-    throw Error(Errc::kTooLarge,
-                fmt::format("B+tree: a key of {} bytes; at most {} are allowed", key.size(), kMaxKey));
+    throw Error(Errc::kTooLarge, fmt::format("B+tree: a key of {} bytes; at most {} are allowed",
+                                             key.size(), kMaxKey));
   }
+}
+
+void check_value(std::uint64_t size) {
+  if (size > kMaxValue) {
+    throw Error(Errc::kTooLarge, fmt::format("B+tree: a value of {} bytes; at most {} are allowed",
+                                             size, kMaxValue));
+  }
+}
+
+//! Puts the part of `value` that belongs to the next extent into it.
+void fill_next(TreeContext& tree, LargeValue& large, Bytes value, const ExclusiveGuard& fresh) {
+  const std::size_t n = large.placed();
+  NodeReader::copy(fresh.data() + large.front(), value.data() + large.offset(n), large.bytes(n));
+  tree.value_written(fresh);
+  large.place(fresh.page_id());
 }
 
 void append_old_extents(const BufferPool& pool, const NodeReader::Value& value, PageId leaf,
                         std::vector<Extent>& extents) {
   if (!value.large) return;
   LargeValue old{extent_front(pool)};
-  if (!old.parse({value.data, value.size})) throw_corrupt(leaf, "a large value's descriptor makes no sense");
+  if (!old.parse({value.data, value.size}))
+    throw_corrupt(leaf, "a large value's descriptor makes no sense");
   old.append_extents(extents);
 }
 
 }  // namespace
 
+PlacedValue::PlacedValue(TreeContext& tree, std::uint64_t size) : _tree(tree) {
+  check_value(size);
+  _value.emplace(extent_front(tree.pool()), size, tree.next_stamp());
+  _value->reserve();
+}
+
+PlacedValue::~PlacedValue() {
+  if (!_value) return;
+  for (std::size_t n = 0; n < _value->placed(); ++n) _tree.give_back(_value->extent(n));
+}
+
+PlaceOp::PlaceOp(TreeContext& tree, Bytes value)
+    : _tree(tree), _value(value), _placed(tree, value.size()) {}
+
+Need PlaceOp::step(BufferPool& /*pool*/) {
+  const LargeValue& large = _placed.value();
+  if (large.placed() == large.extents()) return Need::nothing();
+  return Need::new_extent(large.order(large.placed()));
+}
+
+void PlaceOp::supply(ExclusiveGuard&& fresh) {
+  const ExclusiveGuard guard = std::move(fresh);
+  fill_next(_tree, _placed.value(), _value, guard);
+}
+
+WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, PlacedValue&& value)
+    : Restructurer(tree, key), _mode(mode) {
+  check_key(key);
+  _garbage.reserve(value.value().extents());
+  _large.emplace(value.take());
+}
+
 WriteOp::WriteOp(TreeContext& tree, Mode mode, Bytes key, Bytes value)
     : Restructurer(tree, key), _mode(mode), _value(value) {
   check_key(key);
-  if (value.size() > kMaxValue) {
-    throw Error(Errc::kTooLarge,
-                fmt::format("B+tree: a value of {} bytes; at most {} are allowed", value.size(), kMaxValue));
-  }
-  if (value.size() > kMaxInlineValue || key.size() + value.size() > kMaxLeafPayload) {
+  check_value(value.size());
+  if (is_large(key.size(), value.size())) {
     _large.emplace(extent_front(tree.pool()), value.size(), tree.next_stamp());
     // What has been placed must be kept, or given back, without asking for memory.
     _large->reserve();
     _garbage.reserve(_large->extents());
   }
+}
+
+WriteOp::WriteOp(TreeContext& tree, Bytes key, LargeValue&& written)
+    : Restructurer(tree, key), _mode(Mode::kUpsert), _large(std::move(written)) {
+  check_key(key);
+  _garbage.reserve(_large->extents());
 }
 
 WriteOp::~WriteOp() {
@@ -52,10 +103,8 @@ void WriteOp::supply(ExclusiveGuard&& fresh) {
     _fresh = std::move(fresh);
     return;
   }
-  const std::size_t n = _large->placed();
-  NodeReader::copy(fresh.data() + _large->front(), _value.data() + _large->offset(n), _large->bytes(n));
-  _tree.value_written(fresh);
-  _large->place(fresh.page_id());
+  const ExclusiveGuard guard = std::move(fresh);
+  fill_next(_tree, *_large, _value, guard);
 }
 
 Need WriteOp::step(BufferPool& pool) {
@@ -72,6 +121,11 @@ Need WriteOp::write() {
     bool full = false;
     if (const Need need = write_leaf(spot, full); !need.done()) return need;
     if (!full) continue;
+    if (!_tree.structure().may_split) {
+      _no_room = true;
+      finish(false);
+      return Need::nothing();
+    }
     if (const Need need = split(0); !need.done()) return need;
   }
   return Need::nothing();
@@ -156,9 +210,10 @@ Need UpdateOp::update_large(BufferPool& pool, const Spot& spot) {
   if (value.extents() > 1) {
     throw Error(
         Errc::kTooLarge,
-        fmt::format("B+tree: update in place of a value of {} bytes; at most {} are allowed, replace() "
-                    "takes any",
-                    value.size(), (kPageSize << kMaxOrder) - value.front()));
+        fmt::format(
+            "B+tree: update in place of a value of {} bytes; at most {} are allowed, replace() "
+            "takes any",
+            value.size(), (kPageSize << kMaxOrder) - value.front()));
   }
   const Extent extent = value.extent(0);
   ExclusiveGuard guard;
@@ -197,7 +252,8 @@ Need EraseOp::erase() {
   _tree.pages_will_change({&guard});
   leaf.erase(position.index);
   _tree.value_changed(guard, {}, _garbage);
-  _underfull = spot.parent && leaf.read().payload_bytes() < kUnderfullBytes;
+  _underfull =
+      spot.parent && leaf.read().payload_bytes() < kUnderfullBytes && _tree.structure().may_merge;
   _found = true;
   _committed = true;
   _ended = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Memory through the exmap kernel module: frames come and go by explicit calls, a batch and one TLB flush a
-// call. Context n of the pool is interface n of the exmap, so threads do not meet.
+// Memory through the exmap kernel module: explicit calls map and unmap frames, each a batch with
+// one TLB flush. Context n of the pool uses interface n of the exmap, so threads do not contend.
 #include <fcntl.h>
 #include <linux/exmap.h>
 #include <sys/ioctl.h>
@@ -31,12 +31,14 @@ constexpr const char* kDevice = "/dev/exmap";
 class Mapping {
  public:
   Mapping(int fd, std::uint64_t offset, std::size_t bytes, const char* what) : _bytes(bytes) {
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
+    void* memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
     if (memory == MAP_FAILED)
       fail(Errc::kOutOfMemory, errno, fmt::format("mapping {} ({} bytes)", what, bytes));
     _memory = memory;
   }
-  Mapping(Mapping&& other) noexcept : _memory(std::exchange(other._memory, nullptr)), _bytes(other._bytes) {}
+  Mapping(Mapping&& other) noexcept
+      : _memory(std::exchange(other._memory, nullptr)), _bytes(other._bytes) {}
   Mapping& operator=(Mapping&&) = delete;
   ~Mapping() {
     if (_memory) ::munmap(_memory, _bytes);
@@ -60,8 +62,9 @@ int call(int fd, unsigned long request, void* argument) noexcept {
   return result;
 }
 
-//! The device, asked for what it can do and set up. Throws Error kUnsupported, kOutOfMemory.
-FileDescriptor open_device(const MemoryConfig& config) {
+//! Opens the device, queries it, and sets it up. `parks` is set if shrinking does not return frames
+//! to the system. Throws Error kUnsupported, kOutOfMemory.
+FileDescriptor open_device(const MemoryConfig& config, bool& parks) {
   int fd = -1;
   do {
     fd = ::open(kDevice, O_RDWR | O_CLOEXEC);
@@ -74,16 +77,19 @@ FileDescriptor open_device(const MemoryConfig& config) {
     fail(Errc::kUnsupported, errno,
          "this exmap has no query call: not the module that belongs to this library");
   }
+  parks = (query.features & EXMAP_FEATURE_PARKS) != 0;
   constexpr std::uint64_t kNeeded = EXMAP_FEATURE_RESIZE | EXMAP_FEATURE_READ_FAULT_ZERO;
   if (query.page_size != kPageSize || (query.features & kNeeded) != kNeeded) {
     fail(Errc::kUnsupported, 0,
          fmt::format("pages of {} bytes, features {:#x}; needed are {} and {:#x}", query.page_size,
                      query.features, kPageSize, kNeeded));
   }
-  if (config.contexts > query.interfaces_max || config.capacity_pages * kPageSize > query.area_bytes_max) {
-    fail(Errc::kUnsupported, 0,
-         fmt::format("{} interfaces and an area of {} bytes: allowed are {} and {}", config.contexts,
-                     config.capacity_pages * kPageSize, query.interfaces_max, query.area_bytes_max));
+  if (config.contexts > query.interfaces_max ||
+      config.capacity_pages * kPageSize > query.area_bytes_max) {
+    fail(
+        Errc::kUnsupported, 0,
+        fmt::format("{} interfaces and an area of {} bytes: allowed are {} and {}", config.contexts,
+                    config.capacity_pages * kPageSize, query.interfaces_max, query.area_bytes_max));
   }
   exmap_ioctl_setup setup{};
   setup.fd = -1;
@@ -99,7 +105,7 @@ FileDescriptor open_device(const MemoryConfig& config) {
 class ExmapMemory final : public Memory {
  public:
   explicit ExmapMemory(const MemoryConfig& config)
-      : _device(open_device(config)),
+      : _device(open_device(config, _parks)),
         _area(_device.get(), EXMAP_OFF_EXMAP, config.capacity_pages * kPageSize, "the page area"),
         _capacity_pages(config.capacity_pages),
         _frame_count(config.frames) {
@@ -122,13 +128,15 @@ class ExmapMemory final : public Memory {
   [[nodiscard]] std::span<std::byte> show_frames(std::string& why_not) override {
     exmap_query query{};
     query.size = sizeof query;
-    if (call(_device.get(), EXMAP_IOCTL_QUERY, &query) != 0 || (query.features & EXMAP_FEATURE_VIEW) == 0) {
+    if (call(_device.get(), EXMAP_IOCTL_QUERY, &query) != 0 ||
+        (query.features & EXMAP_FEATURE_VIEW) == 0) {
       why_not = "this exmap module has no view of the frames";
       return {};
     }
     try {
       _numbers = Reservation(_capacity_pages * sizeof(std::uint32_t), "the numbers of frames");
-      _view.emplace(_device.get(), EXMAP_OFF_VIEW, _frame_count * kPageSize, "the view of the frames");
+      _view.emplace(_device.get(), EXMAP_OFF_VIEW, _frame_count * kPageSize,
+                    "the view of the frames");
     } catch (const Error& error) {
       why_not = error.what();
       return {};
@@ -153,12 +161,15 @@ class ExmapMemory final : public Memory {
     return {Errc::kOutOfMemory, errno, kNoPage};
   }
 
-  [[nodiscard]] std::string description() const override { return "exmap memory"; }
+  [[nodiscard]] std::string description() const override {
+    return _parks ? "exmap memory (keeps its frames when it shrinks)" : "exmap memory";
+  }
 
  private:
   Status act(unsigned context, exmap_opcode opcode, std::span<const Extent> extents) {
     exmap_iov* entries = _interfaces[context].as<exmap_user_interface>()->iov;
-    const bool report = opcode == EXMAP_OP_ALLOC && _frames.load(std::memory_order_relaxed) != nullptr;
+    const bool report =
+        opcode == EXMAP_OP_ALLOC && _frames.load(std::memory_order_relaxed) != nullptr;
     while (!extents.empty()) {
       const std::size_t n = std::min<std::size_t>(extents.size(), EXMAP_USER_INTERFACE_PAGES);
       std::uint64_t pages = 0;
@@ -172,14 +183,15 @@ class ExmapMemory final : public Memory {
       action.opcode = static_cast<std::uint16_t>(opcode);
       action.flags = report ? EXMAP_ACTION_REPORT_FRAME : 0;
       count(1, pages);
-      // Not repeated on EINTR: the entries are results by then, and only a deadly signal interrupts this
-      // call.
+      // Not repeated on EINTR: the entries are results by then, and only a deadly signal interrupts
+      // this call.
       if (::ioctl(_device.get(), EXMAP_IOCTL_ACTION, &action) != 0) {
         const int error = errno;
-        const auto failed =
-            std::find_if(entries, entries + n, [](const exmap_iov& entry) { return entry.res < 0; });
-        const PageId page_id =
-            failed == entries + n ? kNoPage : extents[static_cast<std::size_t>(failed - entries)].page_id;
+        const auto failed = std::find_if(entries, entries + n,
+                                         [](const exmap_iov& entry) { return entry.res < 0; });
+        const PageId page_id = failed == entries + n
+                                   ? kNoPage
+                                   : extents[static_cast<std::size_t>(failed - entries)].page_id;
         return {Errc::kOutOfMemory, error, page_id};
       }
       if (report) note_frames(entries, extents.first(n));
@@ -196,6 +208,7 @@ class ExmapMemory final : public Memory {
     }
   }
 
+  bool _parks = false;  // before _device, whose opening tells it
   FileDescriptor _device;
   Mapping _area;
   std::vector<Mapping> _interfaces;

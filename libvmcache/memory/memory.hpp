@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What backs a virtual page. One page area per pool; frames appear under and vanish from its pages in
-// batches.
+// The memory behind a pool's virtual pages. A pool has one page area. Its pages get and lose their
+// frames in batches.
 #pragma once
 
 #include <atomic>
@@ -17,9 +17,9 @@
 
 namespace vmcache {
 
-class Log;
+class Logger;
 
-//! Reading any page of the area is harmless at any time; a page without a frame yields some bytes.
+//! Any page of the area may be read at any time. A page without a frame yields unspecified bytes.
 class Memory {
  public:
   virtual ~Memory() = default;
@@ -29,19 +29,21 @@ class Memory {
 
   [[nodiscard]] std::byte* base() const noexcept { return _base; }
 
-  //! Takes the frames of `victims` away and puts frames under `wanted`, in as few page-table calls as it can.
-  //! The caller holds all these extents exclusively. `context` < the number given at open; one thread at a
-  //! time uses a context. A failure concerns `wanted` only, and all of it: the victims are gone, none of the
-  //! wanted has to be given back.
+  //! Takes the frames of `victims` away and puts frames under `wanted`, in as few page-table calls
+  //! as possible. The caller holds all these extents exclusively. `context` is less than
+  //! MemoryConfig::contexts, and only one thread at a time uses a context. On failure the victims
+  //! have lost their frames all the same, and no wanted extent has a frame that must be given back.
   virtual Status exchange(unsigned context, std::span<const Extent> victims,
                           std::span<const Extent> wanted) = 0;
 
-  //! Shows all frames at addresses that stay, so that they can be registered for I/O; once, before anything else. Empty
-  //! if this back end cannot: `why_not` says why.
+  //! Maps all frames at addresses that do not change, so that they can be registered for I/O. Call
+  //! it once, before anything else. Returns an empty span if this back end cannot do that, and sets
+  //! `why_not` to the reason.
   [[nodiscard]] virtual std::span<std::byte> show_frames(std::string& why_not);
-  //! Takes that back. io_address() gives none from now on.
+  //! Undoes show_frames(). io_address() returns null from now on.
   virtual void hide_frames() noexcept {}
-  //! Where the frame of a page is shown, or null. The caller holds the page by a latch or a claim.
+  //! The address at which the frame of a page is shown, or null. The caller holds the page by a
+  //! latch or a claim.
   [[nodiscard]] std::byte* io_address(const Extent& extent) const noexcept {
     std::byte* const frames = _frames.load(std::memory_order_relaxed);
     if (frames == nullptr || extent.order != 0) return nullptr;
@@ -49,15 +51,22 @@ class Memory {
     return number == 0 ? nullptr : frames + (number - 1) * kPageSize;
   }
 
-  //! True if a victim is best evicted just when its frame is wanted, false if victims are best collected to a
-  //! batch.
+  //! True if a victim is best evicted when its frame is wanted, false if victims are best collected
+  //! and evicted as a batch.
   [[nodiscard]] virtual bool wants_pairs() const noexcept = 0;
-  //! Follows a change of the pool's size. Frames over the new size have been given back before.
+  //! Adapts to a new size of the pool, in frames. The caller has given back the frames above that
+  //! size.
   virtual Status resize(std::uint64_t /*frames*/) { return {}; }
   [[nodiscard]] virtual std::string description() const = 0;
+  //! True if the process locks its memory (mlockall()) and the page area was taken out of the lock.
+  [[nodiscard]] virtual bool unlocked() const noexcept { return false; }
 
-  [[nodiscard]] std::uint64_t calls() const noexcept { return _calls.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t pages() const noexcept { return _pages.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t calls() const noexcept {
+    return _calls.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t pages() const noexcept {
+    return _pages.load(std::memory_order_relaxed);
+  }
 
  protected:
   void count(std::uint64_t calls, std::uint64_t pages) noexcept {
@@ -65,10 +74,11 @@ class Memory {
     _pages.fetch_add(pages, std::memory_order_relaxed);
   }
   std::byte* _base = nullptr;
-  //! Where the frames are shown, or null. Once it is null again it stays so.
+  //! Where the frames are shown, or null. Once it is null again it stays null.
   std::atomic<std::byte*> _frames{nullptr};
-  //! One a page: number of its frame plus 1; 0 if that is not shown. Only pages with a frame count. Written by
-  //! exchange(), whose caller holds the page; published with its state.
+  //! For each page the number of its frame plus 1, or 0 if the frame is not shown. Valid only for
+  //! pages with a frame. exchange() writes it, whose caller holds the page; the page's state word
+  //! publishes it.
   std::uint32_t* _frame_numbers = nullptr;
 
  private:
@@ -81,17 +91,21 @@ inline std::span<std::byte> Memory::show_frames(std::string& why_not) {
   return {};
 }
 
-//! What a back end is told at open.
+//! As many as exmap.ko has interfaces.
+inline constexpr unsigned kMaxContexts = 1024;
+
+//! The settings that a back end is opened with.
 struct MemoryConfig {
   std::uint64_t capacity_pages = 0;
   std::uint64_t frames = 0;
-  unsigned contexts = 1;
-  StockRelease stock_release = StockRelease::kAuto;
+  unsigned contexts = 1;  //!< at most kMaxContexts
+  AnonymousRelease anonymous_release = AnonymousRelease::kAuto;
 };
 
-//! Opens the back end asked for; kAuto says through the log what it settled on. Throws Error.
-[[nodiscard]] std::unique_ptr<Memory> open_memory(MemoryKind kind, const MemoryConfig& config, Log& log);
-[[nodiscard]] std::unique_ptr<Memory> open_stock_memory(const MemoryConfig& config);
+//! Opens the back end asked for. kAuto logs which one it took. Throws Error.
+[[nodiscard]] std::unique_ptr<Memory> open_memory(MemoryKind kind, const MemoryConfig& config,
+                                                  Logger& logger);
+[[nodiscard]] std::unique_ptr<Memory> open_anonymous_memory(const MemoryConfig& config);
 [[nodiscard]] std::unique_ptr<Memory> open_exmap_memory(const MemoryConfig& config);
 
 }  // namespace vmcache

@@ -12,9 +12,11 @@
 
 #include "pool/check_options.hpp"
 #include "pool/engine.hpp"
+#include "pool/freeing.hpp"
+#include "pool/latch_wait.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/write_back.hpp"
-#include "vmcache/processor.hpp"
+#include "vmcache/detail/processor.hpp"
 
 namespace vmcache {
 namespace {
@@ -22,86 +24,163 @@ namespace {
 using detail::Engine;
 using detail::EngineLease;
 
+constexpr unsigned kYields = 64;
+constexpr unsigned kPatientRestarts = kYields;
+
 //! Longer and longer, so that a latch that is held across I/O does not cost a core.
 void back_off(unsigned restarts) noexcept {
   constexpr unsigned kSpins = 16;
-  constexpr unsigned kYields = 64;
   if (restarts < kSpins) {
     for (unsigned i = 0; i < (8u << std::min(restarts, 6u)); ++i) relax();
   } else if (restarts < kYields) {
     ::sched_yield();
   } else {
-    const timespec duration{0, 50'000};
+    constexpr long kShortestNs = 50'000;
+    constexpr long kLongestNs = 1'000'000;
+    const timespec duration{0,
+                            std::min(kLongestNs, kShortestNs * (1L + (restarts - kYields) / 16L))};
     ::nanosleep(&duration, nullptr);
   }
 }
 
-//! Runs requests until all have ended; their status says how. On a borrowed engine, or inside a Worker's task on the
-//! Worker's own.
+//! Runs requests until all have ended; their status says how. On a borrowed engine, or inside a
+//! Worker's task on the Worker's own.
 void run_blocking(detail::PoolCore& core, std::span<FaultRequest> requests) {
   const auto run = [&](Engine& engine) {
-    engine.expect(requests.size());
-    std::size_t outstanding = requests.size();
+    engine.reserve(requests.size());
     for (FaultRequest& request : requests) {
-      request.asker = &outstanding;
-      request.done = [](FaultRequest& ended) noexcept { --*static_cast<std::size_t*>(ended.asker); };
+      request.on_complete = nullptr;
       engine.start(request);
     }
-    while (outstanding > 0) engine.turn(true);
+    for (const FaultRequest& request : requests)
+      while (!request.ended) engine.turn(true);
   };
   if (Engine* own = detail::engine_of_thread(core)) return run(*own);
   const EngineLease engine(core.engines, false);
-  run(*engine);
-  engine->drain();  // writes of victims: whoever gets the engine next need not know of them
+  run(*engine);  // writes of victims are left to others: E3 in engine.hpp
 }
 
-//! A blocking call of a task waits for its page's word to change. Loads and writes of this thread come to an end
-//! because its engine turns here; a latch of another of its tasks cannot, so the wait has a bound.
+//! Waits for the page's readers to go, for some ten milliseconds at most, and every other time lets
+//! no new ones in meanwhile (L3 in latch_wait.hpp).
+Status await_readers(detail::PoolCore& core, PageId page_id, unsigned restarts) noexcept {
+  constexpr unsigned kRounds = 80;
+  const bool set = restarts % 2 == 0 && detail::set_writer_waits(core, page_id);
+  for (unsigned round = kPatientRestarts; round < kPatientRestarts + kRounds; ++round) {
+    if (!core.states()[page_id].load().shared()) break;
+    back_off(round);
+  }
+  if (set) detail::clear_writer_waits(core, page_id);
+  back_off(0);
+  return {};
+}
+
+//! Somebody else is loading the page: waits without an engine until that load has ended. It ends by
+//! itself; only a Worker whose thread has stopped can keep it from that, so the wait has a bound.
+//! The word may have changed since the caller looked: a page that is loaded already is nothing to
+//! wait for, and nobody might ever change its word again.
+Status wait_for_load(detail::PoolCore& core, PageId page_id, unsigned waits) {
+  const PageState seen = core.states()[page_id].load();
+  if (!seen.faulting()) return {};
+  const std::uint64_t deadline = detail::now_ns() + core.patience_ns();
+  do {
+    back_off(waits++);
+    const std::uint64_t now = detail::now_ns();
+    if (now > deadline && core.engines.worker_stands_still(now, core.patience_ns()))
+      return {Errc::kBusy, 0, page_id};
+  } while (core.states()[page_id].load() == seen);
+  return {};
+}
+
+//! Whether back_off() has waited for about as long as a fault may look for a frame.
+bool waited_long(const detail::PoolCore& core, unsigned waits) noexcept {
+  constexpr std::chrono::microseconds kSleep{50};  // the longest of back_off()
+  return waits * kSleep > core.options.frame_wait;
+}
+
+//! A blocking call of a task waits for its page's word to change. Loads and writes of this thread
+//! come to an end because its engine turns here; a latch of another of its tasks cannot, so the
+//! wait has a bound.
 Status wait_in_task(detail::PoolCore& core, Engine& own, PageId page_id, unsigned waits) {
-  const std::uint64_t seen = core.states()[page_id].load().bits;
-  const std::uint64_t deadline =
-      detail::now_ns() +
-      static_cast<std::uint64_t>(std::chrono::nanoseconds(core.options.frame_wait).count());
+  const PageState seen = core.states()[page_id].load();
+  const std::uint64_t deadline = detail::now_ns() + core.patience_ns();
   do {
     own.turn(false);
+    core.engines.reap_idle();
     back_off(waits++);
-    if (page_id == kNoPage) break;  // an operation that holds nothing looks for itself
+    // An operation that holds nothing looks for itself. What it waits for may be another task of
+    // this thread, which cannot go on before this call has ended: so this has a bound too.
+    if (page_id == kNoPage)
+      return waited_long(core, waits) ? Status{Errc::kBusy, 0, kNoPage} : Status{};
     if (detail::now_ns() > deadline) return {Errc::kBusy, 0, page_id};
-  } while (core.states()[page_id].load().bits == seen);
+    // Once is enough where the latch has been let go since the caller looked.
+  } while (seen.latched() && core.states()[page_id].load() == seen);
   return {};
 }
 
 }  // namespace
 
-BufferPool::BufferPool(const PoolOptions& options) : _core(std::make_unique<detail::PoolCore>(options)) {
+void BufferPool::end_writes() noexcept {
+  _core->engines.reap_idle();
+}
+
+void BufferPool::await_exclusive(PageId page_id, unsigned order, ExclusiveGuard& guard) {
+  detail::WriterWait wait(*_core, page_id);
+  for (unsigned restarts = 0;; ++restarts) {
+    const TryFix result = try_fix(page_id, guard);
+    if (result == TryFix::kFixed) return;
+    if (result == TryFix::kBusy) wait.refused();
+    const Status status = satisfy(Need::after(result, page_id, order), restarts);
+    if (!status.ok()) throw Error(status);
+  }
+}
+
+BufferPool::BufferPool(const PoolOptions& options)
+    : _core(std::make_unique<detail::PoolCore>(options)) {
   _base = _core->memory->base();
   _states = _core->states();
-  _capacity_pages = _core->capacity_pages;
+  _fixable_pages = _core->capacity_pages;
   _change_log = options.change_log;
   _page_headers = options.page_header;
 }
 
 BufferPool::~BufferPool() {
+  if (!_core->process.here()) {
+    detail::abandon(_core);
+    return;
+  }
   if (!_core->open) return;
   try {
     close();
   } catch (const std::exception& error) {
     try {
-      _core->log(LogLevel::kError,
-                 fmt::format("closing {}: {}", _core->storage->description(), error.what()));
+      _core->logger(LogLevel::kError,
+                    fmt::format("closing {}: {}", _core->storage->description(), error.what()));
     } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
     }
   }
 }
 
 void BufferPool::close() {
+  _core->process.require("the pool");
   if (!_core->open) return;
   if (const unsigned leased = _core->engines.leased(); leased > 0) {
-    throw Error(Errc::kBusy, fmt::format("close: {} workers or blocking calls are still at work", leased));
+    throw Error(Errc::kBusy,
+                fmt::format("close: {} workers or blocking calls are still at work", leased));
+  }
+  _core->engines.drain_idle();
+  if (_core->storage_flush.error() != 0) {
+    // Whoever asked for the flush was told. Nothing that could be written now would be worth
+    // anything (R14).
+    _core->open = false;
+    _fixable_pages = 0;
+    _core->logger(LogLevel::kError, "closed without being marked as closed cleanly: " +
+                                        _core->storage_flush.reason());
+    return;
   }
   // The list of free pages will lie in some of them, so that it is too late after that.
   if (_core->allocator.freed_to_tell()) checkpoint();
-  detail::write_back_all(*_core, detail::without_pause);
+  detail::write_back_all(*_core, detail::kWithoutPause);
+  detail::refuse_latched(*_core, "close");
   const std::uint64_t bytes = _core->allocator.next_page() * kPageSize;
   const PageId free_list = _core->allocator.save();
   if (_core->storage->can_grow()) {
@@ -109,29 +188,44 @@ void BufferPool::close() {
       throw Error(Status{Errc::kIo, error, kNoPage}, "trimming " + _core->storage->description());
     }
   }
-  detail::flush(*_core);
+  _core->storage_flush.flush();
   _core->write_header(true, free_list);
   _core->open = false;
+  _fixable_pages = 0;
 }
 
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
+  _core->require_usable();
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
+  if (need.kind != Need::Kind::kPause) _core->storage_flush.refuse_if_failed("fix");
   assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch ||
          need.kind == Need::Kind::kPause);
   const PageId page_id = need.extent.page_id;
   // Latched, or somebody else is loading it: wait without an engine.
-  if (need.kind != Need::Kind::kPage || (page_id < _capacity_pages && _states[page_id].load().faulting())) {
-    if (Engine* own = detail::engine_of_thread(*_core)) return wait_in_task(*_core, *own, page_id, restarts);
+  const bool loading = need.kind == Need::Kind::kPage && page_id < capacity_pages() &&
+                       _states[page_id].load().faulting();
+  if (need.kind != Need::Kind::kPage || loading) {
+    if (Engine* own = detail::engine_of_thread(*_core))
+      return wait_in_task(*_core, *own, page_id, restarts);
+    _core->engines.reap_idle();
+    if (loading) return wait_for_load(*_core, page_id, restarts);
+    // An operation that finds readers in its way, time and again, wants the page exclusively.
+    if (need.kind == Need::Kind::kLatch && restarts > kPatientRestarts &&
+        page_id < capacity_pages())
+      return await_readers(*_core, page_id, restarts);
     back_off(restarts);
     return {};
   }
   FaultRequest request;
   request.extent = need.extent;
   run_blocking(*_core, {&request, 1});
+  if (!request.status.ok()) _core->storage_flush.refuse_if_failed("fix");
   return request.status;
 }
 
 void BufferPool::prefetch(std::span<const Extent> extents) {
+  _core->require_usable();
+  _core->storage_flush.refuse_if_failed("prefetch");
   std::vector<FaultRequest> requests(extents.size());
   for (std::size_t i = 0; i < extents.size(); ++i) requests[i].extent = extents[i];
   run_blocking(*_core, requests);
@@ -141,12 +235,13 @@ void BufferPool::prefetch(std::span<const Extent> extents) {
 }
 
 ExclusiveGuard BufferPool::allocate(unsigned order) {
+  _core->require_usable();
   FaultRequest request;
   detail::prepare_new(*_core, request, order);
   try {
     run_blocking(*_core, {&request, 1});
   } catch (...) {  // no engine, so nothing was begun
-    _core->allocator.free(request.extent);
+    (void)_core->allocator.free(request.extent);
     throw;
   }
   detail::settle_new(*_core, request);
@@ -154,82 +249,81 @@ ExclusiveGuard BufferPool::allocate(unsigned order) {
 }
 
 void BufferPool::free(ExclusiveGuard&& guard) {
-  if (!guard) throw Error(Errc::kInvalidPage, "free: the guard holds no page");
-  const PageRef page = guard.detach();
-  const PageState word = page.state().load(std::memory_order_relaxed);
-  const Extent extent{page.page_id(), word.order()};
-  if (extent.order == 0) {
-    // The frame stays: ids that were freed last are used first. Clean and marked, it is also the next to
-    // leave.
-    page.state().store(word.next_version()
-                           .without(PageState::kDirty)
-                           .with_use(PageState::Use::kFree)
-                           .with(PageState::kMarked)
-                           .with_latch(PageState::kUnlocked));
-  } else {
-    // Its pages may come back as parts of other extents, so no frame may stay under this one's word.
-    _core->engines.with_service([&](Engine& engine) {
-      const Status status = engine.drop(extent, word);
-      if (!status.ok()) _core->log(LogLevel::kError, "freeing " + status.to_string());
-    });
-  }
-  _core->allocator.free(extent);
+  _core->require_usable();
+  detail::free_extent(*_core, guard);
 }
 
 bool BufferPool::try_free(Extent extent) {
-  if (!contains(extent.page_id)) throw Error(Status{Errc::kInvalidPage, 0, extent.page_id}, "free");
-  AtomicPageState& state = _states[extent.page_id];
-  PageState word = state.load();
+  _core->require_usable();
+  const PageState word = _core->allocator.covers(extent)
+                             ? _states[extent.page_id].load()
+                             : PageState{}.with_use(PageState::Use::kFree);
   if (!word.admits(extent.order)) {
     throw Error(Status{Errc::kInvalidPage, 0, extent.page_id},
                 fmt::format("free: no extent of order {} begins here", extent.order));
   }
-  if (!word.evicted()) {
-    ExclusiveGuard guard;
-    if (try_fix(extent.page_id, guard) != TryFix::kFixed) return false;
-    free(std::move(guard));
-    return true;
-  }
-  // As drop() leaves it. A fault that comes later is refused (I6), one that came first has changed the word.
-  if (!state.compare_exchange(
-          word, word.next_version().without(PageState::kTagMask).with_use(PageState::Use::kFree))) {
+  if (word.evicted()) return detail::try_free_evicted(*_core, extent, word);
+  ExclusiveGuard guard;
+  if (try_fix(extent.page_id, guard) != TryFix::kFixed) return false;
+  if (!guard.state().load(std::memory_order_relaxed).admits(extent.order)) {  // another one by now
+    guard.release_unmodified();
     return false;
   }
-  _core->allocator.free(extent);
+  try {
+    free(std::move(guard));
+  } catch (const Error&) {
+    guard.release_unmodified();  // NOLINT: free() has refused it
+    throw;
+  }
   return true;
 }
 
-void BufferPool::free_extents(const std::function<void(std::uint64_t, std::span<const Extent>)>& use) {
+void BufferPool::leave(Extent extent) noexcept {
+  _core->allocator.leave(extent);
+}
+
+void BufferPool::free_extents(
+    const std::function<void(std::uint64_t, std::span<const Extent>)>& use) {
+  _core->require_usable();
   _core->allocator.snapshot(use);
 }
 
 PageId BufferPool::root(unsigned index) const {
+  _core->require_usable();
   if (index >= kRoots)
-    throw Error(Errc::kInvalidOption, fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
-  const std::lock_guard lock(_core->header_mutex);
-  return _core->header.roots[index];
+    throw Error(Errc::kInvalidOption,
+                fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
+  const std::lock_guard lock(_core->header.mutex);
+  return _core->header.now.roots[index];
 }
 
 void BufferPool::set_root(unsigned index, PageId page_id) {
+  _core->require_usable();
   if (index >= kRoots)
-    throw Error(Errc::kInvalidOption, fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
+    throw Error(Errc::kInvalidOption,
+                fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
   if (page_id != kNoPage && !contains(page_id))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "set_root");
-  const std::lock_guard lock(_core->header_mutex);
-  _core->header.roots[index] = page_id;
+  _core->storage_flush.refuse_if_failed("set_root");
+  const std::lock_guard lock(_core->header.mutex);
+  _core->header.now.roots[index] = page_id;
 }
 
 void BufferPool::checkpoint() {
-  detail::checkpoint(*_core, detail::without_pause);
+  _core->require_usable();
+  detail::checkpoint(*_core, detail::kWithoutPause);
 }
 
 std::uint64_t BufferPool::digest() {
-  if (!_core->sums) throw Error(Errc::kInvalidOption, "digest: the pool was opened without lost_write_check");
+  _core->require_usable();
+  if (!_core->sums)
+    throw Error(Errc::kInvalidOption, "digest: the pool was opened without lost_write_check");
   checkpoint();
   return detail::digest(*_core);
 }
 
 void BufferPool::resize(std::uint64_t pool_bytes) {
+  _core->require_usable();
   check_pool_bytes(pool_bytes, _core->options.capacity_bytes);
   _core->engines.with_service(
       [&](Engine& engine) { detail::resize(*_core, engine, pool_bytes / kPageSize); });
@@ -237,6 +331,10 @@ void BufferPool::resize(std::uint64_t pool_bytes) {
 
 bool BufferPool::contains(PageId page_id) const noexcept {
   return page_id != kNoPage && page_id < _core->allocator.next_page();
+}
+
+std::uint64_t BufferPool::capacity_pages() const noexcept {
+  return _core->capacity_pages;
 }
 
 std::uint64_t BufferPool::pool_pages() const noexcept {
@@ -248,9 +346,10 @@ const std::string& BufferPool::description() const noexcept {
 }
 
 PoolStats BufferPool::stats() const {
+  _core->process.require("the pool");
   PoolStats stats;
   _core->engines.add_to(stats);
-  stats.flushes = _core->flushes.load(std::memory_order_relaxed);
+  stats.flushes = _core->storage_flush.count();
   stats.restarts = _core->restarts.load(std::memory_order_relaxed);
   stats.page_table_calls = _core->memory->calls();
   stats.page_table_pages = _core->memory->pages();
@@ -260,7 +359,7 @@ PoolStats BufferPool::stats() const {
   stats.pool_pages = pool_pages();
   stats.free_frames = static_cast<std::uint64_t>(std::max<std::int64_t>(_core->free_frames(), 0));
   stats.database_pages = _core->allocator.next_page();
-  stats.capacity_pages = _capacity_pages;
+  stats.capacity_pages = capacity_pages();
   return stats;
 }
 

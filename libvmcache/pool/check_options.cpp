@@ -3,26 +3,54 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <string_view>
 
+#include "memory/memory.hpp"
+#include "pool/engine_set.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/types.hpp"
 
 namespace vmcache {
 namespace {
 
-constexpr std::uint64_t kLeastPoolBytes = 16 * kPageSize;
-constexpr std::uint64_t kLeastCapacityBytes = 32 * kPageSize;
-constexpr std::uint64_t kMostPaths = 64;
-constexpr std::uint64_t kMostStripeBytes = std::uint64_t{1} << 30;
-constexpr std::uint64_t kMostCapacityBytes = std::uint64_t{64} << 40;  // half of the address space of x86-64
+constexpr std::uint64_t kMinPoolBytes = 16 * kPageSize;
+constexpr std::uint64_t kMinCapacityBytes = 32 * kPageSize;
+constexpr std::uint64_t kMaxPaths = 64;
+constexpr std::int64_t kMaxFrameWaitMs = 3'600'000;
+constexpr std::uint64_t kMaxStripeBytes = std::uint64_t{1} << 30;
+// Half of the address space of x86-64.
+constexpr std::uint64_t kMaxCapacityBytes = std::uint64_t{64} << 40;
+// As many as have contexts.
+constexpr std::uint64_t kMaxWorkers = kMaxContexts - detail::EngineSet::contexts(0);
+// Slots of residents have 32-bit numbers.
+constexpr std::uint64_t kMaxPoolBytes = std::uint64_t{8} << 40;
 
-void check(std::string_view name, std::uint64_t value, std::uint64_t least, std::uint64_t most,
+void check(std::string_view name, std::uint64_t value, std::uint64_t min, std::uint64_t max,
            std::string_view unit) {
-  if (value >= least && value <= most) return;
+  if (value >= min && value <= max) return;
   throw Error(Errc::kInvalidOption,
-              fmt::format("{} = {}{}: allowed are {} to {}{}", name, value, unit, least, most, unit));
+              fmt::format("{} = {}{}: allowed are {} to {}{}", name, value, unit, min, max, unit));
+}
+
+//! `last` is the greatest enumerator.
+template <typename Enum>
+void check_enum(std::string_view name, Enum value, Enum last) {
+  check(name, static_cast<std::uint64_t>(value), 0, static_cast<std::uint64_t>(last), "");
+}
+
+void check_enums(const PoolOptions& options) {
+  check_enum("memory", options.memory, MemoryKind::kExmap);
+  check_enum("storage", options.storage, StorageKind::kNvmePassthrough);
+  check_enum("anonymous_release", options.anonymous_release, AnonymousRelease::kMadvisePages);
+  const IoUringOptions& ring = options.io_uring;
+  check_enum("io_uring.registered_files", ring.registered_files, Switch::kOff);
+  check_enum("io_uring.registered_ring", ring.registered_ring, Switch::kOff);
+  check_enum("io_uring.deferred", ring.deferred, Switch::kOff);
+  check_enum("io_uring.polled", ring.polled, Switch::kOff);
+  check_enum("io_uring.sq_polling", ring.sq_polling, Switch::kOff);
+  check_enum("io_uring.registered_frames", ring.registered_frames, Switch::kOff);
 }
 
 void check_paths(const PoolOptions& options) {
@@ -33,12 +61,12 @@ void check_paths(const PoolOptions& options) {
   } else if (!options.path.empty()) {
     throw Error(Errc::kInvalidOption, "path and paths are both set: one of them, not both");
   }
-  check("paths", options.paths.size(), 0, kMostPaths, " of them");
+  check("paths", options.paths.size(), 0, kMaxPaths, " of them");
   for (const auto& path : options.paths) {
     if (path.empty()) throw Error(Errc::kInvalidOption, "paths: one of them is empty");
   }
   if (options.stripe_bytes == 0) return;
-  check("stripe_bytes", options.stripe_bytes, kPageSize, kMostStripeBytes, " bytes");
+  check("stripe_bytes", options.stripe_bytes, kPageSize, kMaxStripeBytes, " bytes");
   if (!std::has_single_bit(options.stripe_bytes))
     throw Error(Errc::kInvalidOption,
                 fmt::format("stripe_bytes = {}: not a power of two", options.stripe_bytes));
@@ -50,14 +78,15 @@ void check_paths(const PoolOptions& options) {
 }  // namespace
 
 void check_pool_bytes(std::uint64_t pool_bytes, std::uint64_t capacity_bytes) {
-  check("pool_bytes", pool_bytes, kLeastPoolBytes, capacity_bytes, " bytes");
+  check("pool_bytes", pool_bytes, kMinPoolBytes, std::min(capacity_bytes, kMaxPoolBytes), " bytes");
 }
 
 void check_options(const PoolOptions& options) {
   check_paths(options);
-  check("capacity_bytes", options.capacity_bytes, kLeastCapacityBytes, kMostCapacityBytes, " bytes");
+  check_enums(options);
+  check("capacity_bytes", options.capacity_bytes, kMinCapacityBytes, kMaxCapacityBytes, " bytes");
   check_pool_bytes(options.pool_bytes, options.capacity_bytes);
-  check("workers", options.workers, 1, 1024, "");
+  check("workers", options.workers, 1, kMaxWorkers, "");
   check("io_depth", options.io_depth, 1, 4096, "");
   check("evict_batch", options.evict_batch, 1, 4096, "");
   if (options.write_ahead != nullptr && !options.page_header) {
@@ -65,7 +94,9 @@ void check_options(const PoolOptions& options) {
                 "write_ahead is set and page_header is not: a page's LSN is in its header");
   }
   const auto wait_ms = options.frame_wait.count();
-  check("frame_wait", wait_ms < 0 ? 0 : static_cast<std::uint64_t>(wait_ms), 1, 3'600'000, " ms");
+  if (wait_ms < 1 || wait_ms > kMaxFrameWaitMs)
+    throw Error(Errc::kInvalidOption, fmt::format("frame_wait = {} ms: allowed are 1 to {} ms",
+                                                  wait_ms, kMaxFrameWaitMs));
 }
 
 }  // namespace vmcache

@@ -13,7 +13,9 @@ namespace vmcache {
 class Counter {
  public:
   void add(std::uint64_t n) noexcept { _value.store(value() + n, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t value() const noexcept { return _value.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t value() const noexcept {
+    return _value.load(std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<std::uint64_t> _value{0};
@@ -33,7 +35,8 @@ class LatencyCounters {
 
 //! What one engine counts.
 struct EngineCounters {
-  Counter misses, reads, read_pages, writes, written_pages, read_errors, write_errors, retries, submissions;
+  Counter misses, reads, read_pages, writes, written_pages, read_errors, write_errors, retries,
+      submissions;
   Counter evictions, evicted_pages, frame_waits, latch_waits, empty_poll_ns;
   LatencyCounters read_latency, write_latency;
 };

@@ -47,7 +47,8 @@ std::uint64_t digest(PoolCore& core) {
   PageId in_use = 1;  // page 0 is the header's
   for (const Extent& extent : free) {
     read_unknown(core, in_use, extent.page_id, buffer.get());
-    for (PageId page_id = in_use; page_id < extent.page_id; ++page_id) sum += core.sums->share_of(page_id);
+    for (PageId page_id = in_use; page_id < extent.page_id; ++page_id)
+      sum += core.sums->share_of(page_id);
     in_use = extent.page_id + extent.pages();
   }
   return sum;

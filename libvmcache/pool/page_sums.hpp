@@ -13,8 +13,9 @@
 
 namespace vmcache::detail {
 
-//! The checksum of every page as it should be in storage: as it was written or, before that, loaded last. Thread-safe; of one page
-//! there is one write or load at a time (W1, and the claim of a fault).
+//! The checksum of every page as it should be in storage: as it was written or, before that, loaded
+//! last. Thread-safe; of one page there is one write or load at a time (W1, and the claim of a
+//! fault).
 class PageSums {
  public:
   //! Throws Error kOutOfMemory.
@@ -27,7 +28,8 @@ class PageSums {
     for (std::size_t at = 0; at < bytes.size(); at += kPageSize)
       _sums[first + at / kPageSize].store(sum_of(&bytes[at]), std::memory_order_relaxed);
   }
-  //! Whether these pages, just loaded, are those that were written last; kLostWrite. What was not known is believed.
+  //! Whether these pages, just loaded, are those that were written last; kLostWrite. What was not
+  //! known is believed.
   [[nodiscard]] Status check(PageId first, std::span<const std::byte> bytes) noexcept {
     for (std::size_t at = 0; at < bytes.size(); at += kPageSize) {
       const PageId page_id = first + at / kPageSize;
@@ -42,7 +44,8 @@ class PageSums {
     return {};
   }
   [[nodiscard]] bool knows(PageId page_id) const noexcept { return of(page_id) != kUnknown; }
-  //! The page's share of BufferPool::digest(), which is their sum: so its place counts, and the order in which pages are asked does not.
+  //! The page's share of BufferPool::digest(), which is their sum: so its place counts, and the
+  //! order in which pages are asked does not.
   [[nodiscard]] std::uint64_t share_of(PageId page_id) const noexcept {
     // The finalizer of SplitMix64.
     std::uint64_t bits = page_id << 32 ^ page_id >> 32 ^ of(page_id);

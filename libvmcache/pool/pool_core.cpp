@@ -2,6 +2,7 @@
 #include "pool/pool_core.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
@@ -9,7 +10,8 @@
 #include <cstring>
 
 #include "pool/check_options.hpp"
-#include "pool/page_buffer.hpp"
+#include "pool/freeing.hpp"
+#include "random_id.hpp"
 #include "storage/open.hpp"
 #include "vmcache/error.hpp"
 
@@ -22,123 +24,177 @@ PoolOptions checked(const PoolOptions& options) {
 }
 
 std::uint32_t format_of(const PoolOptions& options) {
-  return options.page_header ? Header::kPageHeaders : 0;
+  return options.page_header ? HeaderFront::kPageHeaders : 0;
 }
 
-//! From the log. Page 0 is looked at only to tell a foreign file: what is ours may be torn.
-Header recovered_header(Storage& storage, const PoolOptions& options) {
+Header new_header(const PoolOptions& options) {
+  Header header;
+  header.front.format = format_of(options);
+  header.front.identity.database = random_id();
+  return header;
+}
+
+//! From the log. Of page 0 only its front is looked at: the rest may be torn.
+Header recovered_header(const FirstPage& page, const Storage& storage, const PoolOptions& options) {
   const RecoveredState& state = *options.recovered;
-  PageBuffer page;
-  if (storage.size_bytes() >= kPageSize) {
-    if (const int error = storage.read(0, page.bytes); error != 0) {
-      throw Error(Status{Errc::kIo, error, kNoPage}, "reading the header of " + storage.description());
-    }
-  }
-  std::array<char, Header::kMagic.size()> magic{};
-  const bool none = std::memcmp(page.bytes.data(), magic.data(), magic.size()) == 0;
-  std::memcpy(magic.data(), page.bytes.data(), magic.size());
-  if (!none && magic != Header::kMagic) {
-    throw Error(Errc::kNotADatabase,
-                storage.description() + ": does not begin with a database header; not touched");
-  }
   if (state.next_page == 0 || state.next_page > options.capacity_bytes / kPageSize ||
       state.roots.size() > Header::kRoots) {
     throw Error(
         Errc::kInvalidOption,
-        fmt::format("recovered: next_page = {}, {} roots; allowed are 1 to {}, and {} roots", state.next_page,
-                    state.roots.size(), options.capacity_bytes / kPageSize, Header::kRoots));
+        fmt::format("recovered: next_page = {}, {} roots; allowed are 1 to {}, and {} roots",
+                    state.next_page, state.roots.size(), options.capacity_bytes / kPageSize,
+                    Header::kRoots));
   }
-  Header header;
-  header.format = format_of(options);
+  Header header = new_header(options);
   header.next_page = state.next_page;
   std::ranges::copy(state.roots, header.roots.begin());
+  const bool logged = state.identity.database != DatabaseId{};
+  if (logged && page.front && page.front->identity.database != state.identity.database) {
+    throw Error(Errc::kMismatch,
+                fmt::format("{}: is of database {}, the log of database {}; not touched",
+                            storage.description(), to_text(page.front->identity.database),
+                            to_text(state.identity.database)));
+  }
+  if (logged) {
+    header.front.identity = state.identity;
+    header.front.format |= HeaderFront::kLogged;
+  } else if (page.front) {
+    header.front.identity = page.front->identity;
+  }
   return header;
+}
+
+//! A file that is no longer than its header: no page was ever handed out, so there is none that
+//! could be torn.
+bool nothing_handed_out(const Header& header, const Storage& storage) {
+  return storage.can_grow() && storage.size_bytes() == kPageSize && header.next_page == 1;
+}
+
+void check_header(const Header& header, const Storage& storage, const PoolOptions& options) {
+  if (header.logged() && !options.allow_unclean) {
+    throw Error(Errc::kMismatch,
+                storage.description() +
+                    ": a log belongs to this database, so only Database opens it, with that log; "
+                    "allow_unclean opens it as it is, and the log does not belong to it any more");
+  }
+  if (header.clean == 0 && !options.allow_unclean && !nothing_handed_out(header, storage)) {
+    throw Error(Errc::kUncleanShutdown,
+                storage.description() +
+                    ": was not closed; allow_unclean opens it as it is, which may be torn");
+  }
+  if (header.page_headers() != options.page_header) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("page_header = {}: the database was made {} page headers",
+                            options.page_header, options.page_header ? "without" : "with"));
+  }
+  if (header.next_page > options.capacity_bytes / kPageSize) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("capacity_bytes = {}: the database has {} bytes already",
+                            options.capacity_bytes, header.next_page * kPageSize));
+  }
+  if (header.next_page * kPageSize > storage.size_bytes()) {
+    throw Error(
+        Errc::kCorrupt,
+        fmt::format("{}: has {} bytes, but the database on it {}: it was cut off, or copied "
+                    "to something smaller; nothing was written",
+                    storage.description(), storage.size_bytes(), header.next_page * kPageSize));
+  }
 }
 
 //! What the storage holds, or a new header if it holds nothing. Writes nothing.
 Header read_header(Storage& storage, const PoolOptions& options) {
-  if (options.recovered) return recovered_header(storage, options);
-  if (!storage.blank()) {
-    Header header = Header::read(storage);
-    if (header.clean == 0 && !options.allow_unclean) {
-      throw Error(
-          Errc::kUncleanShutdown,
-          storage.description() + ": was not closed; allow_unclean opens it as it is, which may be torn");
-    }
-    if (header.format != format_of(options)) {
-      throw Error(Errc::kInvalidOption,
-                  fmt::format("page_header = {}: the database was made {} page headers", options.page_header,
-                              options.page_header ? "without" : "with"));
-    }
-    if (header.next_page > options.capacity_bytes / kPageSize) {
-      throw Error(Errc::kInvalidOption, fmt::format("capacity_bytes = {}: the database has {} bytes already",
-                                                    options.capacity_bytes, header.next_page * kPageSize));
-    }
-    if (header.next_page * kPageSize > storage.size_bytes()) {
-      throw Error(Errc::kCorrupt,
-                  fmt::format("{}: has {} bytes, but the database on it {}: it was cut off, or copied "
-                              "to something smaller; nothing was written",
-                              storage.description(), storage.size_bytes(), header.next_page * kPageSize));
-    }
+  const FirstPage page = FirstPage::read(storage);
+  if (options.recovered) return recovered_header(page, storage, options);
+  if (page.blank || page.made_in_part) {
+    if (!options.create)
+      throw Error(Errc::kNotADatabase, storage.description() + ": is empty, and create = false");
+    Header header = new_header(options);
+    header.clean = 1;
     return header;
   }
-  if (!options.create) {
-    throw Error(Errc::kNotADatabase, storage.description() + ": is empty, and create = false");
+  if (!page.header) throw Error(Errc::kCorrupt, storage.description() + ": " + page.damage);
+  Header header = *page.header;
+  check_header(header, storage, options);
+  if (header.logged()) {  // its log must not take it for its own again
+    header.front.format &= ~HeaderFront::kLogged;
+    header.front.identity = {.database = random_id()};
   }
-  Header header;
-  header.clean = 1;
-  header.format = format_of(options);
   return header;
 }
 
 MemoryConfig memory_config(const PoolOptions& options) {
   return {.capacity_pages = options.capacity_bytes / kPageSize,
           .frames = options.pool_bytes / kPageSize,
-          .contexts = options.workers + 1,
-          .stock_release = options.stock_release};
+          .contexts = EngineSet::contexts(options.workers),
+          .anonymous_release = options.stock_release.value_or(options.anonymous_release)};
 }
 
 }  // namespace
 
 PoolCore::PoolCore(const PoolOptions& given)
     : options(checked(given)),
-      log(options.log),
-      _state_memory(options.capacity_bytes / kPageSize * sizeof(AtomicPageState), "the page states"),
+      logger(logger_of(options)),
+      _state_memory(options.capacity_bytes / kPageSize * sizeof(AtomicPageState),
+                    "the page states"),
       _states(reinterpret_cast<AtomicPageState*>(_state_memory.data())),
       capacity_pages(options.capacity_bytes / kPageSize),
       write_ahead(options.write_ahead),
-      storage(open_storage(options, log)),
-      header(read_header(*storage, options)),
-      memory(open_memory(options.memory, memory_config(options), log)),
-      residency(_states, options.pool_bytes / kPageSize, capacity_pages,
-                (options.workers + 1) * options.io_depth + 64),
-      allocator(*storage, capacity_pages, header.next_page),
+      storage(open_storage(options, logger)),
+      storage_flush(*storage, [this] { drop_all(*this); }),
+      header{.mutex = {}, .now = read_header(*storage, options)},
+      memory(open_memory(options.memory, memory_config(options), logger)),
+      residency(_states, options.pool_bytes / kPageSize, capacity_pages),
+      allocator(*storage, capacity_pages, header.now.next_page),
       pool_frames(options.pool_bytes / kPageSize),
       engines(*this, options.workers),
+      freeing{.mutex = {}, .context = options.workers + EngineSet::kMore},
       _free_frames(static_cast<std::int64_t>(options.pool_bytes / kPageSize)) {
   _state_memory.advise(MADV_HUGEPAGE);
+  _state_memory.wipe_on_fork();  // F2
   if (options.lost_write_check) sums.emplace(capacity_pages);
   if (options.recovered) {
-    allocator.adopt(options.recovered->free);
-    const std::uint64_t bytes = header.next_page * kPageSize;
+    std::vector<Extent> free = options.recovered->free;
+    const std::vector<PageId>& list = options.recovered->list_pages;
+    if (options.change_log != nullptr) {
+      allocator.keep_lists(list);
+    } else {
+      for (const PageId page_id : list) free.push_back({page_id, 0});
+    }
+    allocator.adopt(std::move(free));
+    const std::uint64_t bytes = header.now.next_page * kPageSize;
     if (const int error = storage->size_bytes() < bytes ? storage->resize(bytes) : 0; error != 0) {
       throw Error(Status{Errc::kIo, error, kNoPage},
                   "making " + storage->description() + " as long as it was");
     }
   }
-  if (header.clean != 0 && header.free_list != kNoPage) allocator.load(header.free_list);
+  if (header.now.clean != 0 && header.now.free_list != kNoPage)
+    allocator.load(header.now.free_list);
   register_frames();
+  if (memory->unlocked()) {
+    logger(LogLevel::kWarning,
+           "the process locks its memory (mlockall): the page area is not locked, so that pages "
+           "can be evicted");
+  }
   description = storage->description() + ", " + memory->description();
-  if (storage->size_bytes() < kPageSize) {
+  if (storage->can_grow() && storage->size_bytes() <= kPageSize) {
     if (const int error = storage->resize(kPageSize); error != 0) {
       throw Error(Status{Errc::kIo, error, kNoPage}, "making " + storage->description());
     }
+    storage_flush
+        // A header that is torn is then a page of which some sectors are zeros, and never shorter.
+        .flush();
   }
   write_header(false, kNoPage);
   // With a log, what was freed may still be wanted by a recovery that begins before the free.
   if (options.deallocate && options.change_log == nullptr && storage->deallocate({}) == 0)
     allocator.remember_freed();
+  engines.open();
+  storage->keep();
   open = true;
+}
+
+void PoolCore::refuse_closed() {
+  throw Error(Errc::kClosed, "the pool was closed");
 }
 
 void PoolCore::register_frames() {
@@ -156,7 +212,7 @@ void PoolCore::register_frames() {
     throw Error(Status{Errc::kUnsupported, error, kNoPage},
                 "registered frames were asked for, but " + why_not);
   }
-  log(LogLevel::kInfo, "without registered frames: " + why_not);
+  logger(LogLevel::kInfo, "without registered frames: " + why_not);
 }
 
 std::uint64_t PoolCore::take_frames(std::uint64_t wanted) noexcept {
@@ -170,23 +226,30 @@ std::uint64_t PoolCore::take_frames(std::uint64_t wanted) noexcept {
   }
 }
 
-void PoolCore::report_write_error(const Status& status) noexcept try {
-  _last_write_error.store(status.os_error, std::memory_order_relaxed);
-  const std::uint64_t times = _write_errors.fetch_add(1, std::memory_order_relaxed) + 1;
+void PoolCore::report_write_error(const Status& status, std::uint64_t now_ns) noexcept try {
+  const std::uint64_t times = write_errors.add(status, now_ns);
   if (!std::has_single_bit(times)) return;
-  log(LogLevel::kError, fmt::format("{}: {} (failure {}); the page stays dirty", storage->description(),
-                                    status.to_string(), times));
+  logger(LogLevel::kError, fmt::format("{}: {} (failure {}); the page stays dirty",
+                                       storage->description(), status.to_string(), times));
 } catch (const std::bad_alloc&) {  // NOLINT: the writer hears of it anyway
 }
 
-void PoolCore::write_header(bool clean, PageId free_list) {
-  const std::lock_guard lock(header_mutex);
-  Header next = header;
+void PoolCore::report(const char* what) noexcept try {
+  logger(LogLevel::kError, fmt::format("{}: {}", storage->description(), what));
+} catch (const std::exception&) {  // NOLINT: not even for the words
+}
+
+void PoolCore::write_header(bool clean, PageId free_list, const Identity* checkpoint) {
+  const std::lock_guard lock(header.mutex);
+  Header next = header.now;
+  if (checkpoint != nullptr) next.front.identity = *checkpoint;
+  next.front.log_end = write_ahead != nullptr ? write_ahead->durable_lsn() : 0;
   next.clean = clean ? 1 : 0;
   next.next_page = allocator.next_page();
   next.free_list = free_list;
   next.write(*storage);
-  header = next;
+  storage_flush.flush();
+  header.now = next;
 }
 
 }  // namespace vmcache::detail

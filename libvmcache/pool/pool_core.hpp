@@ -4,13 +4,14 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "memory/memory.hpp"
 #include "memory/reservation.hpp"
 #include "pool/engine_set.hpp"
@@ -18,7 +19,10 @@
 #include "pool/page_allocator.hpp"
 #include "pool/page_sums.hpp"
 #include "pool/residency.hpp"
+#include "pool/storage_flush.hpp"
 #include "pool/write_claims.hpp"
+#include "pool/write_errors.hpp"
+#include "vmcache/detail/own_process.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/page_state.hpp"
@@ -26,9 +30,9 @@
 
 namespace vmcache::detail {
 
-//! Frames are counted, not named: which frame backs a page is the memory's business. free_frames + frames of
-//! residents + frames in engines' hands = pool_frames. While the pool shrinks, free_frames is negative:
-//! frames owed.
+//! Frames are counted, not named: the memory decides which frame backs a page. free_frames + frames
+//! of residents + frames in engines' hands = pool_frames. While the pool shrinks free_frames may be
+//! negative: frames that are owed.
 class PoolCore {
  public:
   explicit PoolCore(const PoolOptions& options);
@@ -40,7 +44,7 @@ class PoolCore {
   void give_frames(std::uint64_t frames) noexcept {
     _free_frames.fetch_add(static_cast<std::int64_t>(frames), std::memory_order_acq_rel);
   }
-  //! Takes frames that are not there yet: until they are given, nobody gets any.
+  //! Takes frames that may not be free yet. Nobody gets frames until as many have been given back.
   void owe_frames(std::uint64_t frames) noexcept {
     _free_frames.fetch_sub(static_cast<std::int64_t>(frames), std::memory_order_acq_rel);
   }
@@ -48,21 +52,32 @@ class PoolCore {
     return _free_frames.load(std::memory_order_acquire);
   }
 
-  //! Says that a page could not be written; the log hears of the 1st, 2nd, 4th, 8th ... failure.
-  void report_write_error(const Status& status) noexcept;
-  //! errno of the last write that failed, 0 if the last one succeeded.
-  [[nodiscard]] int last_write_error() const noexcept {
-    return _last_write_error.load(std::memory_order_relaxed);
-  }
-  void clear_write_error() noexcept {
-    if (last_write_error() != 0) _last_write_error.store(0, std::memory_order_relaxed);
+  //! Records that a page could not be written, at `now_ns`. Logs the 1st, 2nd, 4th, 8th ...
+  //! failure.
+  void report_write_error(const Status& status, std::uint64_t now_ns) noexcept;
+  //! Logs what no caller can be told.
+  void report(const char* what) noexcept;
+
+  //! options.frame_wait in nanoseconds.
+  [[nodiscard]] std::uint64_t patience_ns() const noexcept {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds(options.frame_wait).count());
   }
 
-  //! Brings the header up to date and writes it. Throws Error kIo.
-  void write_header(bool clean, PageId free_list);
+  //! Every call that leaves the hit path begins with this (F1 of own_process.hpp). Throws Error
+  //! kWrongProcess, kClosed.
+  void require_usable() const {
+    process.require("the pool");
+    if (!open.load(std::memory_order_relaxed)) [[unlikely]]
+      refuse_closed();
+  }
 
-  const PoolOptions options;  // first: what follows is made by the checked ones
-  Log log;
+  //! Brings the header up to date, with the identity of the checkpoint that was just taken if there
+  //! was one. Writes and flushes it. Throws Error kIo.
+  void write_header(bool clean, PageId free_list, const Identity* checkpoint = nullptr);
+
+  const OwnProcess process;
+  const PoolOptions options;  // first, because the rest is made from the checked options
+  Logger logger;
 
  private:
   Reservation _state_memory;
@@ -70,11 +85,15 @@ class PoolCore {
 
  public:
   const std::uint64_t capacity_pages;
-  //! options.write_ahead; replaced only by tests that plant a bug.
-  WriteAhead* write_ahead;
+  //! options.write_ahead.
+  WriteAhead* const write_ahead;
   const std::unique_ptr<Storage> storage;
-  Header header;  //!< next_page and free_list are brought up to date when it is written
-  std::mutex header_mutex;
+  StorageFlush storage_flush;  //!< the only way in which the storage is flushed
+  struct {
+    std::mutex mutex;
+    //! next_page and free_list are brought up to date when it is written.
+    Header now;
+  } header;
   std::mutex deallocate_mutex;  //!< around PageAllocator::hold_freed() .. release_held()
   const std::unique_ptr<Memory> memory;
   Residency residency;
@@ -83,18 +102,24 @@ class PoolCore {
   std::optional<PageSums> sums;  //!< options.lost_write_check
   std::atomic<std::uint64_t> pool_frames;
   EngineSet engines;
+  //! The memory's context for free() of extents. Used under its mutex, which is held for a
+  //! page-table call and never across I/O.
+  struct {
+    std::mutex mutex;
+    const unsigned context;
+  } freeing;
   std::string description;
-  std::atomic<std::uint64_t> flushes{0};
+  std::atomic<std::uint64_t> eviction_writes{0};  //!< of victims, in flight, in all engines
+  WriteErrors write_errors;
   std::atomic<std::uint64_t> restarts{0};
-  bool open = false;
+  std::atomic<bool> open{false};
 
  private:
-  //! If the options say so. Throws Error kUnsupported.
+  //! Does so if the options ask for it. Throws Error kUnsupported.
   void register_frames();
+  [[noreturn]] static void refuse_closed();
 
   std::atomic<std::int64_t> _free_frames;
-  std::atomic<int> _last_write_error{0};
-  std::atomic<std::uint64_t> _write_errors{0};
 };
 
 }  // namespace vmcache::detail

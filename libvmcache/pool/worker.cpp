@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "vmcache/worker.hpp"
 
-#include <cassert>
 #include <cstddef>
 #include <utility>
 
 #include "pool/engine.hpp"
 #include "pool/engine_set.hpp"
+#include "pool/freeing.hpp"
+#include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/write_back.hpp"
+#include "vmcache/detail/own_process.hpp"
 
 namespace vmcache {
 
@@ -35,15 +37,27 @@ Worker::Detached Worker::drive(Worker& worker, Task<void> task) {
   --worker._alive;
 }
 
-Worker::Worker(BufferPool& pool)
-    : _pool(pool), _engine(std::make_unique<detail::EngineLease>(pool.core().engines, true)) {}
+Worker::Worker(BufferPool& pool) : WorkerCore(pool) {}
 
 Worker::~Worker() {
-  assert(_alive == 0 && "a Worker is destroyed before its tasks have ended");
+  const bool here = detail::core_of(_pool).process.here();
+  if (here && !_has_run) {
+    for (const std::coroutine_handle<> task : _ready) task.destroy();
+    _alive = 0;
+  }
+  if (here && _alive == 0 && (*_engine)->idle()) return;
+  // Requests in the frames of suspended tasks may be under way.
+  detail::abandon(_engine);
+  if (here)
+    detail::core_of(_pool).report(
+        "a Worker was destroyed before its tasks had ended; its place in the pool is lost");
 }
 
 void Worker::spawn(Task<void> task) {
-  // A task is in one of the lists once at most: so whoever makes it ready later, in a completion say, needs no memory.
+  require_usable();
+  if (!task) throw Error(Errc::kInvalidOption, "spawn: the Task has no coroutine");
+  // A task is in one of the lists once at most: so whoever makes it ready later, in a completion
+  // say, needs no memory.
   for (auto* list : {&_ready, &_running}) {
     if (list->capacity() <= _alive) list->reserve(2 * _alive + 1);
   }
@@ -53,10 +67,17 @@ void Worker::spawn(Task<void> task) {
 }
 
 void Worker::run() {
+  require_usable();
+  if (detail::runs_on_thread(**_engine))
+    throw Error(Errc::kInvalidOption, "run: called in a task of the same Worker");
+  _has_run = true;
   detail::Engine& engine = **_engine;
-  const detail::EngineOfThread own(_pool.core(), engine);
+  const detail::EngineOfThread own(detail::core_of(_pool), engine);
   while (_alive > 0) {
+    engine.leave();
     resume_ready();
+    engine.come_back();
+    detail::core_of(_pool).process.require("the Worker");  // a task may have forked
     engine.turn(_ready.empty() && _alive > 0);
   }
   engine.drain();
@@ -67,54 +88,118 @@ void Worker::resume_ready() {
   // One round: what becomes ready meanwhile (yields) comes after the turn.
   _running.swap(_ready);
   change_order();
-  // By number: a task that spawns another may move them.
-  for (std::size_t n = 0; n < _running.size(); ++n) _running[n].resume();
+  // By number: a task that spawns another may move them. A task may have forked: what the others
+  // hold is not there in the child, so none of them goes on.
+  const detail::OwnProcess& process = detail::core_of(_pool).process;
+  for (std::size_t n = 0; n < _running.size() && process.here(); ++n) _running[n].resume();
   _running.clear();
 }
 
-//! Three tasks that each hold a lock, find the next one taken, give up and try again can do so for ever if they always come
-//! in the same order. One exchange with the first place a round leads to every order sooner or later.
+//! Three tasks that each hold a lock, find the next one taken, give up and try again can do so for
+//! ever if they always come in the same order. One exchange with the first place a round leads to
+//! every order sooner or later.
 void Worker::change_order() noexcept {
   if (_running.size() > 1) std::swap(_running.front(), _running[_random() % _running.size()]);
 }
 
-void Worker::start(FaultRequest& request) {
+detail::FreeAwaiter Worker::free(ExclusiveGuard&& guard) {
+  const Extent extent = detail::check_free(detail::core_of(_pool), guard);
+  if (extent.order == 0) {
+    _pool.free(std::move(guard));  // without a page-table call
+    return {*this, ExclusiveGuard(), extent};
+  }
+  return {*this, std::move(guard), extent};
+}
+
+namespace detail {
+namespace {
+
+EngineSet& engines_of(BufferPool& pool) {
+  core_of(pool).require_usable();
+  return core_of(pool).engines;
+}
+
+}  // namespace
+
+WorkerCore::WorkerCore(BufferPool& pool)
+    : _pool(pool), _engine(std::make_unique<EngineLease>(engines_of(pool), true)) {}
+
+WorkerCore::~WorkerCore() = default;
+
+void WorkerCore::require_usable() const {
+  core_of(_pool).require_usable();
+  if (std::this_thread::get_id() != _thread) [[unlikely]]
+    throw Error(Errc::kWrongThread, "a Worker is used by another thread than the one that made it");
+}
+
+void WorkerCore::require_own_task() const {
+  const Engine* const running = innermost_engine();
+  if (running != nullptr && running != &**_engine) [[unlikely]]
+    throw Error(Errc::kInvalidOption, "a task awaits a call of a Worker that does not run it");
+}
+
+void WorkerCore::start(FaultRequest& request) {
+  require_usable();
+  require_own_task();
   (*_engine)->start(request);
 }
 
-void Worker::start_allocate(FaultRequest& request, unsigned order) {
-  (*_engine)->expect(1);  // else the page ids were lost
-  detail::prepare_new(_pool.core(), request, order);
+void WorkerCore::start_allocate(FaultRequest& request, unsigned order) {
+  // All that start() may throw comes first: else the page ids were lost.
+  require_own_task();
+  reserve(1);
+  prepare_new(core_of(_pool), request, order);
   start(request);
 }
 
-void Worker::settle(const FaultRequest& request) {
+void WorkerCore::reserve(std::size_t requests) {
+  require_usable();
+  (*_engine)->reserve(requests);
+}
+
+void WorkerCore::settle(const FaultRequest& request) {
   if (request.status.ok()) return;
-  if (request.goal == FaultRequest::Goal::kNew) detail::settle_new(_pool.core(), request);
+  if (request.goal == FaultRequest::Goal::kNew) settle_new(core_of(_pool), request);
+  core_of(_pool).storage_flush.refuse_if_failed("fix");
   throw Error(request.status);
 }
 
-Worker::PrefetchAwaiter::PrefetchAwaiter(Worker& worker, std::span<const Extent> extents)
+bool FreeAwaiter::await_suspend(std::coroutine_handle<> task) {
+  set_task(task, [](FaultRequest& request) noexcept {
+    static_cast<FreeAwaiter*>(static_cast<FaultAwaiter*>(request.user_data))->resume();
+  });
+  try {
+    start(_extent, FaultRequest::Goal::kFree);
+  } catch (const std::bad_alloc&) {  // then by itself
+    _worker.pool().free(std::move(_guard));
+    return false;
+  }
+  (void)_guard.detach();  // the engine's: it looks at the request in its next turn
+  return true;
+}
+
+PrefetchAwaiter::PrefetchAwaiter(WorkerCore& worker, std::span<const Extent> extents)
     : _worker(worker), _requests(extents.size()) {
   for (std::size_t i = 0; i < extents.size(); ++i) _requests[i].extent = extents[i];
 }
 
-void Worker::PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
-  (*_worker._engine)->expect(_requests.size());
+void PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
+  _worker.reserve(_requests.size());
   _task = task;
   _outstanding = _requests.size();
   for (FaultRequest& request : _requests) {
-    request.asker = this;
-    request.done = [](FaultRequest& ended) noexcept {
-      auto* self = static_cast<PrefetchAwaiter*>(ended.asker);
+    request.user_data = this;
+    request.on_complete = [](FaultRequest& ended) noexcept {
+      auto* self = static_cast<PrefetchAwaiter*>(ended.user_data);
       if (--self->_outstanding == 0) self->_worker.make_ready(self->_task);
     };
     _worker.start(request);
   }
 }
 
-void Worker::PrefetchAwaiter::await_resume() const {
+void PrefetchAwaiter::await_resume() const {
   for (const FaultRequest& request : _requests) _worker.settle(request);
 }
 
+}  // namespace detail
 }  // namespace vmcache

@@ -13,46 +13,68 @@
 #include <vector>
 
 #include "pool/engine.hpp"
+#include "pool/page_writer.hpp"
 #include "pool/pool_core.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmcache::detail {
 namespace {
 
-std::uint64_t patience_ns(const PoolCore& core) {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(core.options.frame_wait).count());
-}
-
 //! In the order of page ids: that is the order of the file.
 std::vector<Extent> dirty_extents(const PoolCore& core) {
   std::vector<Extent> extents;
-  core.residency.for_each([&](Extent extent) {
-    const PageState word = core.states()[extent.page_id].load();
+  core.residency.for_each([&](PageId page_id) {
+    const PageState word = core.states()[page_id].load();
     // An exclusive holder may be about to dirty it: that counts as dirty.
-    if (word.dirty() || word.exclusive()) extents.push_back(extent);
+    if (word.dirty() || word.exclusive()) extents.push_back({page_id, word.order()});
   });
   std::ranges::sort(extents, {}, &Extent::page_id);
   return extents;
 }
 
+//! Whether a log that does not flush itself has stood still for frame_wait, from now on: it may be
+//! this thread's to flush.
+class LogWatch {
+ public:
+  explicit LogWatch(const PoolCore& core) : _core(core), _durable(durable()), _moved_ns(now_ns()) {}
+
+  [[nodiscard]] bool stands_still() noexcept {
+    if (_core.write_ahead == nullptr || _core.write_ahead->flushes_itself()) return false;
+    const std::uint64_t now = now_ns();
+    if (const Lsn durable_now = durable(); durable_now != _durable) {
+      _durable = durable_now;
+      _moved_ns = now;
+    }
+    return now - _moved_ns > _core.patience_ns();
+  }
+
+ private:
+  [[nodiscard]] Lsn durable() const noexcept {
+    return _core.write_ahead != nullptr ? _core.write_ahead->durable_lsn() : 0;
+  }
+
+  const PoolCore& _core;
+  Lsn _durable;
+  std::uint64_t _moved_ns;
+};
+
 //! A run of pages at a time, so that the service engine is free for others in between.
 class WriteBackAll {
  public:
-  WriteBackAll(PoolCore& core, CheckpointPace pace) : _core(core), _pace(pace) {}
+  WriteBackAll(PoolCore& core, CheckpointThrottle throttle) : _core(core), _throttle(throttle) {}
 
   void run() {
     const std::vector<Extent> extents = dirty_extents(_core);
     _busy.reserve(extents.size());
     _batch.again.reserve(extents.size());
     try {
-      for (std::span<const Extent> rest = extents; !rest.empty();) {
+      for (std::span<const Extent> rest = extents; !rest.empty() && _late.ok();) {
         rest = start_burst(rest);
         const std::uint64_t left = rest.size();
         if (_paced) finish_burst();
-        _paced = _pace({std::exchange(_worked_ns, 0), extents.size() - left, extents.size()});
+        _paced = _throttle({std::exchange(_worked_ns, 0), extents.size() - left, extents.size()});
       }
-      for (const Extent& extent : _busy) wait_and_start(extent);
+      wait_and_start(_busy);
       drain();
       write_again();
     } catch (const std::bad_alloc&) {
@@ -61,14 +83,20 @@ class WriteBackAll {
     }
     drain();
     if (!_batch.first_error.ok()) throw Error(_batch.first_error, "write-back");
-    if (!_late.ok()) throw Error(_late, "write-back: the page stayed exclusively latched");
+    if (!_late.ok()) {
+      throw Error(_late,
+                  _log_stands
+                      ? "write-back: the log does not become durable as far as the page needs it"
+                      : "write-back: the page stayed exclusively latched");
+    }
   }
 
  private:
   //! Requests on the way: enough for a device, few enough for the memory of their copies.
   static constexpr std::uint64_t kRequests = 16;
 
-  //! Requests between two pauses: a device that has just been given them keeps others waiting for about a millisecond.
+  //! Requests between two pauses: a device that has just been given them keeps others waiting for
+  //! about a millisecond.
   static constexpr unsigned kBurst = 8;
 
   //! Starts with the first of them, and returns the rest.
@@ -80,27 +108,36 @@ class WriteBackAll {
   }
   //! Leaves the device to others.
   void finish_burst() {
+    LogWatch log(_core);
     for (bool more = true; more;) {
       _core.engines.with_service([&](Engine& engine) {
-        more = _batch.outstanding > 0;  // whoever else has the engine may have ended the last of ours
+        // Whoever else has the engine may have ended the last of ours.
+        more = _batch.outstanding > 0;
         if (!more) return;
         const std::uint64_t began = now_ns();
         const bool at_the_device = engine.in_flight() > 0;
-        engine.turn(true);
+        turn(engine, log);
         if (at_the_device) _worked_ns += now_ns() - began;
       });
     }
   }
+  //! Waits for writes. Those that wait for a log that does not move are given up, so that a thread
+  //! whose own loop flushes the log is not kept here for ever (E4 in engine.hpp).
+  void turn(Engine& engine, LogWatch& log) {
+    engine.turn(true);
+    if (!log.stands_still()) return;
+    const PageId page_id = engine.writer().give_up_held(_batch);
+    if (page_id == kNoPage) return;
+    _late = {Errc::kBusy, 0, page_id};
+    _log_stands = true;
+  }
   //! Starts with the first of them, and returns how many it has dealt with.
   std::size_t start(std::span<const Extent> rest) {
     std::size_t seen = 0;
+    LogWatch log(_core);
     _core.engines.with_service([&](Engine& engine) {
-      while (_batch.outstanding >= kRequests) engine.turn(true);
-      if (rest.front().order > 0) {
-        seen = engine.write_back(rest.front(), _batch) ? 1 : 0;
-      } else {
-        seen = engine.write_back_run(rest.first(neighbours(rest)), _batch);
-      }
+      while (_batch.outstanding >= kRequests || !engine.has_room()) turn(engine, log);
+      seen = start_with(engine, rest, false);
       engine.turn(false);
     });
     if (seen == 0) {
@@ -109,74 +146,139 @@ class WriteBackAll {
     }
     return seen;
   }
+  std::size_t start_with(Engine& engine, std::span<const Extent> rest, bool ahead_of_log) {
+    _ahead_of_log = false;
+    if (rest.front().order == 0)
+      return engine.writer().write_back_run(rest.first(neighbours(rest)), _batch);
+    const PageWriter::Outcome result =
+        engine.writer().write_back(rest.front(), _batch, ahead_of_log);
+    _ahead_of_log = result == PageWriter::Outcome::kAheadOfLog;
+    return result == PageWriter::Outcome::kDone ? 1 : 0;
+  }
   //! How many single pages lie one after the other from the first on.
   static std::size_t neighbours(std::span<const Extent> rest) noexcept {
     std::size_t n = 1;
-    while (n < rest.size() && n < kRunPages && rest[n].order == 0 && rest[n].page_id == rest[0].page_id + n)
+    while (n < rest.size() && n < kRunPages && rest[n].order == 0 &&
+           rest[n].page_id == rest[0].page_id + n)
       ++n;
     return n;
   }
-  //! For what was latched exclusively. The service engine is not kept while waiting: whoever frees an extent holds its
-  //! latch and needs the engine.
-  void wait_and_start(Extent extent) {
+  //! For what was latched exclusively. The service engine is not kept while waiting. An extent of
+  //! several pages that is changed so often that the log is always behind it is latched in the end,
+  //! until the log has caught up: once half of the time is over.
+  void wait_and_start(std::span<const Extent> extents) {
+    LogWatch log(_core);
+    for (const Extent& extent : extents) {
+      if (!_log_stands) wait_and_start(extent, log);
+    }
+  }
+  void wait_and_start(Extent extent, LogWatch& log) {
     constexpr timespec kPause{0, 50'000};
-    const std::uint64_t deadline = now_ns() + patience_ns(_core);
+    const std::uint64_t began = now_ns();
     for (;;) {
       bool started = false;
+      const bool ahead_of_log = now_ns() - began > _core.patience_ns() / 2;
       _core.engines.with_service([&](Engine& engine) {
-        started = engine.write_back(extent, _batch);
+        while (!engine.has_room()) turn(engine, log);
+        started = start_with(engine, {&extent, 1}, ahead_of_log) > 0;
         if (!started) engine.turn(false);
       });
       if (started) return;
-      if (now_ns() > deadline) {
+      if (_ahead_of_log && log.stands_still()) {
+        _late = {Errc::kBusy, 0, extent.page_id};
+        _log_stands = true;
+        return;
+      }
+      _core.engines.reap_idle();  // the page may be on its way to storage there
+      if (now_ns() - began > _core.patience_ns()) {
         _late = {Errc::kBusy, 0, extent.page_id};
         return;
       }
       ::nanosleep(&kPause, nullptr);
     }
   }
-  //! The pages of writes that failed. The failure is told even if each of them can be written now; else the page that cannot.
+  //! The pages of writes that failed. The failure is told even if each of them can be written now;
+  //! else the page that cannot.
   void write_again() {
     const std::vector<Extent> again = std::exchange(_batch.again, {});
     if (again.empty()) return;
     const Status of_several = std::exchange(_batch.first_error, {});
-    for (const Extent& extent : again) wait_and_start(extent);
+    wait_and_start(again);
     drain();
     if (_batch.first_error.ok()) _batch.first_error = of_several;
   }
+  //! Until the last write of ours has ended: they know of _batch.
   void drain() {
-    _core.engines.with_service([](Engine& engine) { engine.drain(); });
+    LogWatch log(_core);
+    for (bool more = true; more;) {
+      _core.engines.with_service([&](Engine& engine) {
+        more = _batch.outstanding > 0;
+        if (more) turn(engine, log);
+      });
+    }
   }
 
   PoolCore& _core;
-  CheckpointPace _pace;
+  CheckpointThrottle _throttle;
   bool _paced = true;
   std::uint64_t _worked_ns = 0;
   WriteBatch _batch;
   std::vector<Extent> _busy;
   Status _late;
+  bool _log_stands = false;    // what is late waits for the log
+  bool _ahead_of_log = false;  // the extent that was tried last
 };
 
 }  // namespace
 
-void write_back_all(PoolCore& core, CheckpointPace pace) {
-  WriteBackAll(core, pace).run();
+void write_back_all(PoolCore& core, CheckpointThrottle throttle) {
+  WriteBackAll(core, throttle).run();
 }
 
-void checkpoint(PoolCore& core, CheckpointPace pace) {
+void refuse_latched(const PoolCore& core, const char* doing) {
+  core.residency.for_each([&](PageId page_id) {
+    const PageState word = core.states()[page_id].load();
+    if (word.shared() || word.exclusive())
+      throw Error(Status{Errc::kBusy, 0, page_id}, fmt::format("{}: a guard is alive", doing));
+  });
+}
+
+void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* identity) {
+  core.storage_flush.refuse_if_failed("checkpoint");
   const std::uint64_t freed = core.allocator.freed_mark();
-  write_back_all(core, pace);
-  flush(core);
-  core.write_header(false, kNoPage);
+  write_back_all(core, throttle);
+  core.storage_flush.flush();
+  core.write_header(false, kNoPage, identity);
   deallocate_freed(core, freed);
 }
 
-void flush(PoolCore& core) {
-  core.flushes.fetch_add(1, std::memory_order_relaxed);
-  if (const int error = core.storage->flush(); error != 0) {
-    throw Error(Status{Errc::kIo, error, kNoPage},
-                fmt::format("flushing {} {}", core.storage->description(), core.storage->last_failure()));
+namespace {
+
+//! A page is claimed for as long as a write of it is on the way (W1): a copy of what lay there
+//! before it was freed, which somebody else's checkpoint writes.
+void claim_free_page(PoolCore& core, PageId page_id) {
+  constexpr timespec kPause{0, 50'000};
+  const std::uint64_t deadline = now_ns() + core.patience_ns();
+  while (!core.writes.try_claim(page_id)) {
+    if (now_ns() > deadline)
+      throw Error(Status{Errc::kBusy, 0, page_id}, "writing the list of free pages");
+    core.engines.with_service([](Engine& engine) { engine.turn(false); });
+    core.engines.reap_idle();
+    ::nanosleep(&kPause, nullptr);
   }
+}
+
+}  // namespace
+
+void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const PageId> pages,
+                const FreeListId& id) {
+  core.storage_flush.refuse_if_failed("checkpoint");
+  write_free_list(extents, pages, id, [&](PageId page_id, std::span<const std::byte> bytes) {
+    claim_free_page(core, page_id);
+    const int error = core.storage->write(page_id * kPageSize, bytes);
+    core.writes.release(page_id);
+    return error;
+  });
 }
 
 void deallocate_freed(PoolCore& core, std::uint64_t mark) {
@@ -190,55 +292,71 @@ void deallocate_freed(PoolCore& core, std::uint64_t mark) {
       ranges.push_back({offset, extent.bytes()});
     }
   }
-  const int error = ranges.empty() ? 0 : core.storage->deallocate(ranges);
+  const auto tell = [&] {
+    try {
+      return ranges.empty() ? 0 : core.storage->deallocate(ranges);
+    } catch (...) {  // an embedder's storage
+      core.allocator.release_held();
+      throw;
+    }
+  };
+  const int error = tell();
   core.allocator.release_held();
   if (error == 0) return;
-  core.log(LogLevel::kWarning,
-           fmt::format("deallocating freed pages: {} {}", Status{Errc::kIo, error, kNoPage}.to_string(),
-                       core.storage->last_failure()));
+  core.logger(LogLevel::kWarning, fmt::format("deallocating freed pages: {} {}",
+                                              Status{Errc::kIo, error, kNoPage}.to_string(),
+                                              core.storage->last_failure()));
 }
 
 void resize(PoolCore& core, Engine& engine, std::uint64_t frames) {
+  core.storage_flush.refuse_if_failed("resize");
   const std::uint64_t before = core.pool_frames.load(std::memory_order_relaxed);
   if (frames >= before) {
     if (const Status status = core.memory->resize(frames); !status.ok())
       throw Error(status, "growing the pool");
-    core.residency.grow(frames);
+    core.residency.resize(frames);
     core.pool_frames.store(frames, std::memory_order_relaxed);
     core.give_frames(frames - before);
     return;
   }
+  constexpr timespec kPause{0, 20'000};
   const std::uint64_t fewer = before - frames;
   core.owe_frames(fewer);
-  const std::uint64_t deadline = now_ns() + patience_ns(core);
+  const std::uint64_t deadline = now_ns() + core.patience_ns();
   while (core.free_frames() < 0) {
     if (now_ns() > deadline) {
       core.give_frames(fewer);
-      engine.drain();
+      engine.drain_writes();
       throw Error(
-          Status{Errc::kPoolExhausted, core.last_write_error(), kNoPage},
-          fmt::format("shrinking the pool from {} to {} pages: too many are latched or cannot be written",
-                      before, frames));
+          Status{Errc::kPoolExhausted, core.write_errors.last(), kNoPage},
+          fmt::format(
+              "shrinking the pool from {} to {} pages: too many are latched or cannot be written",
+              before, frames));
     }
     const auto owed = static_cast<std::uint64_t>(std::max<std::int64_t>(-core.free_frames(), 1));
-    const bool late = now_ns() + patience_ns(core) / 2 > deadline;
-    engine.evict(std::min<std::uint64_t>(owed, core.options.evict_batch),
-                 late ? SweepEffort::kAny : SweepEffort::kUnmarked);
+    const bool late = now_ns() + core.patience_ns() / 2 > deadline;
+    engine.evictor().evict(std::min<std::uint64_t>(owed, core.options.evict_batch),
+                           late ? SweepEffort::kAny : SweepEffort::kUnmarked);
     engine.turn(true);
+    core.engines.reap_idle();
+    if (engine.in_flight() == 0 && core.free_frames() < 0) ::nanosleep(&kPause, nullptr);
   }
-  engine.drain();
+  engine.drain_writes();
   core.pool_frames.store(frames, std::memory_order_relaxed);
-  core.residency.grow(frames);
+  core.residency.resize(frames);
   // A registration would keep what is given back.
   core.memory->hide_frames();
   core.storage->forget_memory();
-  (void)core.memory->resize(frames);  // giving memory back is a courtesy; the frames are not used any more
+  // Giving memory back is a courtesy; the frames are not used any more.
+  (void)core.memory->resize(frames);
 }
 
 void prepare_new(PoolCore& core, FaultRequest& request, unsigned order) {
   if (order > kMaxOrder) {
-    throw Error(Errc::kInvalidPage, fmt::format("allocate: order {}; allowed are 0 to {}", order, kMaxOrder));
+    throw Error(Errc::kInvalidPage,
+                fmt::format("allocate: order {}; allowed are 0 to {}", order, kMaxOrder));
   }
+  core.storage_flush.refuse_if_failed("allocate");
   request.extent = core.allocator.allocate(order);
   request.goal = FaultRequest::Goal::kNew;
   request.status = {};
@@ -246,7 +364,8 @@ void prepare_new(PoolCore& core, FaultRequest& request, unsigned order) {
 
 void settle_new(PoolCore& core, const FaultRequest& request) {
   if (request.status.ok()) return;
-  core.allocator.free(request.extent);
+  (void)core.allocator.free(request.extent);
+  core.storage_flush.refuse_if_failed("allocate");
   throw Error(request.status);
 }
 

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
-#include "vmcache/btree/bytes.hpp"
-#include "vmcache/fault.hpp"
+#include "pool/free_list.hpp"
+#include "vmcache/detail/fault.hpp"
+#include "vmcache/function_ref.hpp"
+#include "vmcache/identity.hpp"
 
 namespace vmcache::detail {
 
@@ -19,27 +22,38 @@ struct CheckpointProgress {
       0;  //!< by it or the device since it was last said; not what it has waited for a log
   std::uint64_t done = 0, all = 0;  //!< extents
 };
-//! Sleeps for as long as is right, or returns false: then the next burst does not wait for this one's end.
-using CheckpointPace = FunctionRef<bool(const CheckpointProgress&)>;
+//! Sleeps for as long as is right, or returns false: then the next burst does not wait for this
+//! one's end.
+using CheckpointThrottle = FunctionRef<bool(const CheckpointProgress&)>;
 
-//! Writes back all pages dirty now. Throws Error: kIo with the first page that could not be written, kBusy
-//! with a page that stayed exclusively latched for frame_wait. Pages that were not written stay dirty.
-void write_back_all(PoolCore& core, CheckpointPace pace);
-//! Writes back, flushes, and tells the storage of freed page ids: BufferPool::checkpoint(). Throws Error.
-void checkpoint(PoolCore& core, CheckpointPace pace);
+//! Writes back all pages dirty now. Throws Error: kIo with the first page that could not be
+//! written, kBusy with a page that stayed exclusively latched for frame_wait. Pages that were not
+//! written stay dirty.
+void write_back_all(PoolCore& core, CheckpointThrottle throttle);
+//! Throws Error kBusy, with the page, if somebody holds a latch: `doing` must not go on then. What
+//! it does not see is latches that are taken meanwhile.
+void refuse_latched(const PoolCore& core, const char* doing);
+//! Writes back, flushes, writes the header, and tells the storage of freed page ids:
+//! BufferPool::checkpoint(). The header says that all changes from before the checkpoint `identity`
+//! are in the page file, if it is given. Throws Error.
+void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* identity = nullptr);
+//! Writes extents to pages of the free list that are held for it. To flush it is the caller's.
+//! Throws Error: kIo, kBusy with a page of which an older write does not end.
+void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const PageId> pages,
+                const FreeListId& id);
 //! As fast as it goes.
-inline constexpr auto without_pause = [](const CheckpointProgress&) { return false; };
+inline constexpr auto kWithoutPause = [](const CheckpointProgress&) { return false; };
 //! BufferPool::digest(), for when all is written. Throws Error kIo.
 [[nodiscard]] std::uint64_t digest(PoolCore& core);
-//! Makes durable what was written. Throws Error kIo.
-void flush(PoolCore& core);
-//! Tells the storage of the page ids that were freed before `mark` (PageAllocator::freed_mark()) and are free still.
-//! For what a checkpoint has made durable: nothing there leads to them any more. What fails is logged.
+//! Tells the storage of the page ids that were freed before `mark` (PageAllocator::freed_mark())
+//! and are free still. For what a checkpoint has made durable: nothing there leads to them any
+//! more. What fails is logged.
 void deallocate_freed(PoolCore& core, std::uint64_t mark);
 //! Throws Error kPoolExhausted; the size is then as before.
 void resize(PoolCore& core, Engine& engine, std::uint64_t frames);
 
-//! Gives `request` the goal of a new extent of 2^order pages. Throws Error kDatabaseFull, kInvalidPage.
+//! Gives `request` the goal of a new extent of 2^order pages. Throws Error kDatabaseFull,
+//! kInvalidPage.
 void prepare_new(PoolCore& core, FaultRequest& request, unsigned order);
 //! After it has ended: throws if it failed, and gives the page ids back then.
 void settle_new(PoolCore& core, const FaultRequest& request);

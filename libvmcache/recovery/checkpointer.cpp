@@ -5,18 +5,20 @@
 #include <chrono>
 #include <utility>
 
+#include "recovery/start_thread.hpp"
+
 namespace vmcache {
 namespace {
 
 constexpr std::chrono::milliseconds kPauseAfterFailure{100};
 //! Shorter sleeps are saved up: the kernel would make them longer than they should be.
-constexpr std::uint64_t kLeastSleepNs = 500'000;
-constexpr std::uint64_t kMostSleepNs = 50'000'000;
+constexpr std::uint64_t kMinSleepNs = 500'000;
+constexpr std::uint64_t kMaxSleepNs = 50'000'000;
 
 }  // namespace
 
 Checkpointer::Checkpointer(std::function<bool()> checkpoint)
-    : _checkpoint(std::move(checkpoint)), _thread([this] { run(); }) {}
+    : _checkpoint(std::move(checkpoint)), _thread(start_thread("checkpoints", [this] { run(); })) {}
 
 Checkpointer::~Checkpointer() {
   {
@@ -50,27 +52,27 @@ void Checkpointer::run() {
   }
 }
 
-bool Pace::pause(std::uint64_t worked_ns) {
-  _owed_ns = std::min(_owed_ns + worked_ns * (100 - _percent) / _percent, kMostSleepNs);
+bool Throttle::pause(std::uint64_t worked_ns) {
+  _owed_ns = std::min(_owed_ns + worked_ns * (100 - _percent) / _percent, kMaxSleepNs);
   std::unique_lock lock(_mutex);
-  if (_owed_ns >= kLeastSleepNs) {
-    _hurried.wait_for(lock, std::chrono::nanoseconds(_owed_ns), [&] { return _hurries > 0; });
+  if (_owed_ns >= kMinSleepNs) {
+    _wake.wait_for(lock, std::chrono::nanoseconds(_owed_ns), [&] { return _lifted > 0; });
     _owed_ns = 0;
   }
-  return _hurries == 0;
+  return _lifted == 0;
 }
 
-Pace::Hurry::Hurry(Pace& pace) : _pace(pace) {
+Throttle::Lifted::Lifted(Throttle& throttle) : _throttle(throttle) {
   {
-    const std::lock_guard lock(_pace._mutex);
-    ++_pace._hurries;
+    const std::lock_guard lock(_throttle._mutex);
+    ++_throttle._lifted;
   }
-  _pace._hurried.notify_all();
+  _throttle._wake.notify_all();
 }
 
-Pace::Hurry::~Hurry() {
-  const std::lock_guard lock(_pace._mutex);
-  --_pace._hurries;
+Throttle::Lifted::~Lifted() {
+  const std::lock_guard lock(_throttle._mutex);
+  --_throttle._lifted;
 }
 
 }  // namespace vmcache

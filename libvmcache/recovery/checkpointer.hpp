@@ -13,14 +13,14 @@ namespace vmcache {
 //! A thread that makes checkpoints when it is asked to, one at a time.
 class Checkpointer {
  public:
-  //! `checkpoint` returns whether it went well; if not, the next one is not begun at once.
+  //! `checkpoint` makes one and returns whether it succeeded. After a failure the thread pauses.
   explicit Checkpointer(std::function<bool()> checkpoint);
   //! Waits for the checkpoint that is being made.
   ~Checkpointer();
   Checkpointer(const Checkpointer&) = delete;
   Checkpointer& operator=(const Checkpointer&) = delete;
 
-  //! Costs a load while one is asked for already. For any thread.
+  //! Asks for a checkpoint. Costs one load if one was asked for already. Thread-safe.
   void request() noexcept;
 
  private:
@@ -34,33 +34,35 @@ class Checkpointer {
   std::thread _thread;
 };
 
-//! Slows a checkpoint down to a share of the time, until somebody is in a hurry.
-class Pace {
+//! Makes a checkpoint sleep, so that it works for a given share of the time only. Thread-safe, but
+//! only the thread that makes the checkpoint calls pause().
+class Throttle {
  public:
-  //! 1 .. 100
-  explicit Pace(unsigned percent) noexcept : _percent(percent) {}
+  //! `percent` is the share of the time in which the checkpoint works: 1 .. 100.
+  explicit Throttle(unsigned percent) noexcept : _percent(percent) {}
 
-  //! Sleeps for as long as `worked_ns` of work calls for. Returns false if somebody is in a hurry.
+  //! Sleeps as long as the share demands after `worked_ns` of work. Short sleeps are saved up.
+  //! Returns false if the throttle is lifted.
   bool pause(std::uint64_t worked_ns);
 
-  //! While one lives, nobody sleeps.
-  class Hurry {
+  //! Lifts the throttle: while one exists, pause() does not sleep, and whoever sleeps wakes up.
+  class Lifted {
    public:
-    explicit Hurry(Pace& pace);
-    ~Hurry();
-    Hurry(const Hurry&) = delete;
-    Hurry& operator=(const Hurry&) = delete;
+    explicit Lifted(Throttle& throttle);
+    ~Lifted();
+    Lifted(const Lifted&) = delete;
+    Lifted& operator=(const Lifted&) = delete;
 
    private:
-    Pace& _pace;
+    Throttle& _throttle;
   };
 
  private:
   const unsigned _percent;
-  std::uint64_t _owed_ns = 0;  // of sleep; the checkpoint's thread alone
+  std::uint64_t _owed_ns = 0;  // sleep that is saved up
   std::mutex _mutex;
-  std::condition_variable _hurried;
-  unsigned _hurries = 0;
+  std::condition_variable _wake;
+  unsigned _lifted = 0;
 };
 
 }  // namespace vmcache

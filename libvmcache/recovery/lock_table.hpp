@@ -12,15 +12,26 @@
 #include <thread>
 #include <vector>
 
-#include "vmcache/btree/bytes.hpp"
-#include "vmcache/processor.hpp"
+#include "vmcache/bytes.hpp"
+#include "vmcache/detail/processor.hpp"
 
 namespace vmcache {
 
-//! Who has locked which key. Keys are known by a 64-bit hash: two of the same hash are one lock. Thread-safe.
+//! A transaction, as the holder of locks.
+struct LockOwner {
+  //! The end of its commit record while that is in the log and the locks are not released yet;
+  //! otherwise 0. Readers of a locked key look at it (docs/recovery.md, R13).
+  std::atomic<std::uint64_t> applying{0};
+  //! Its commit is in the log and will not be applied as a whole, so its keys stay locked. Used
+  //! only by the owner's thread.
+  bool half_made = false;
+};
+
+//! Knows who has locked which key. A key is represented by a 64-bit hash, so two keys with the same
+//! hash share a lock. Thread-safe.
 //!
-//! A lock lies in the bucket of its hash, which is one cache line unless it is crowded: to lock a key that another thread had
-//! locked last brings one line over from its core, and no more.
+//! A lock lies in the bucket of its hash. A bucket is one cache line unless it holds many locks. So
+//! locking a key that another core has locked last moves one cache line.
 class LockTable {
  public:
   [[nodiscard]] static std::uint64_t hash_of(unsigned tree, Bytes key) noexcept {
@@ -29,13 +40,13 @@ class LockTable {
   }
 
   enum class Result : std::uint8_t { kTaken, kHadIt, kConflict };
-  //! Throws std::bad_alloc, and then has not locked it.
-  [[nodiscard]] Result try_lock(std::uint64_t hash, const void* owner) {
+  //! Locks a key for `owner`. Throws std::bad_alloc, and has then not locked it.
+  [[nodiscard]] Result try_lock(std::uint64_t hash, const LockOwner* owner) {
     return bucket_of(hash).lock(hash, owner);
   }
-  //! The same, but a conflict is tried again for about as long as another's commit takes, since to start a transaction over
-  //! costs more; it is no wait that could end in a deadlock.
-  [[nodiscard]] Result lock(std::uint64_t hash, const void* owner) {
+  //! Does the same, but tries again after a conflict for about as long as a commit takes, because
+  //! starting a transaction over costs more. The time is bounded, so it cannot end in a deadlock.
+  [[nodiscard]] Result lock(std::uint64_t hash, const LockOwner* owner) {
     constexpr unsigned kTries = 64;
     for (unsigned tries = 1;; ++tries) {
       const Result result = try_lock(hash, owner);
@@ -43,24 +54,34 @@ class LockTable {
       for (unsigned i = 0; i < tries; ++i) relax();
     }
   }
-  //! lock() will follow.
+  //! A hint that lock() will follow.
   void prefetch(std::uint64_t hash) noexcept { prefetch_for_write(&bucket_of(hash)); }
-  //! What lock() has taken.
+  //! Releases what lock() or try_lock() has taken.
   void unlock(std::uint64_t hash) noexcept { bucket_of(hash).unlock(hash); }
+  //! Leaves a key locked for good, for a commit that will never be applied as a whole.
+  void abandon(std::uint64_t hash) noexcept {
+    static const LockOwner nobody{~std::uint64_t{0}, true};
+    bucket_of(hash).abandon(hash, &nobody);
+  }
+  //! LockOwner::applying of the owner of the lock, or 0 if there is none.
+  [[nodiscard]] std::uint64_t applying(std::uint64_t hash) noexcept {
+    return bucket_of(hash).applying(hash);
+  }
 
  private:
   static constexpr std::size_t kBuckets = 256;
 
   struct Entry {
     std::uint64_t hash = 0;
-    const void* owner = nullptr;  // null: free
+    const LockOwner* owner = nullptr;  // null: free
   };
 
   class alignas(64) Bucket {
    public:
-    Result lock(std::uint64_t hash, const void* owner) {
+    Result lock(std::uint64_t hash, const LockOwner* owner) {
       const std::lock_guard guard(*this);
-      if (const Entry* held = find(hash)) return held->owner == owner ? Result::kHadIt : Result::kConflict;
+      if (const Entry* held = find(hash))
+        return held->owner == owner ? Result::kHadIt : Result::kConflict;
       for (Entry& entry : _near) {
         if (entry.owner != nullptr) continue;
         entry = {hash, owner};
@@ -77,9 +98,20 @@ class LockTable {
         *held = {};
         return;
       }
-      // What lies farther away moves up.
+      // A lock of the vector moves into the cache line.
       *held = _more->back();
       _more->pop_back();
+    }
+
+    void abandon(std::uint64_t hash, const LockOwner* nobody) noexcept {
+      const std::lock_guard guard(*this);
+      find(hash)->owner = nobody;
+    }
+    std::uint64_t applying(std::uint64_t hash) noexcept {
+      // The owner exists as long as its lock, and the latch keeps the lock.
+      const std::lock_guard guard(*this);
+      const Entry* const held = find(hash);
+      return held != nullptr ? held->owner->applying.load(std::memory_order_acquire) : 0;
     }
 
     // BasicLockable, held for a few instructions.

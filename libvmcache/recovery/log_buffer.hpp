@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: MIT
 //
-// The part of a log that is in memory because it is not durable yet: byte lsn % size(). Appenders reserve pieces one behind
-// the other with one compare-and-swap, fill them side by side, and never wait for each other; the log's writer takes the
-// part that is filled without a hole.
+// The part of a log that is not durable yet, in memory. Byte `lsn` of the log is byte lsn % size()
+// of the buffer. An appender reserves a piece with one compare-and-swap and then fills it.
+// Appenders never wait for each other. The log's writer takes everything before the first piece
+// that is not filled.
 //
 // Invariants
-//  B1  The piece [b, e) belongs to the appender whose compare-and-swap has moved the end from b to e. So positions are
-//      in the order of reservations.
-//  B2  From before that compare-and-swap until the piece is filled, a place of the appender's own holds a position <= b.
-//  B3  filled() reads the end first and then the places: whatever was reserved before the end was read is filled, or a place
-//      speaks for it. (In the other order an appender could announce itself behind the look and reserve before it.)
-//  B4  A piece is reserved only where the writer has let go of the bytes that were there: below the caller's limit.
-// Nobody waits with a place: the writer could not get past it, and nobody would make room.
+//  B1  The piece [b, e) belongs to the appender whose compare-and-swap has moved the end from b to
+//      e. So pieces lie in the order in which they were reserved.
+//  B2  From before that compare-and-swap until the piece is filled, a slot of the appender's own
+//      holds a position <= b.
+//  B3  filled() reads the end first and then the slots. Any piece that was reserved before the end
+//      was read is filled, or a slot holds a position at or before it. In the other order an
+//      appender could set its slot after filled() has read it, and reserve before the end is read.
+//  B4  A piece is reserved only below the caller's limit, where the writer no longer needs the
+//      bytes of the last round.
+// No thread waits while it holds a slot. The writer could not get past that slot, so it would free
+// no bytes.
 #pragma once
 
 #include <sys/mman.h>
@@ -29,61 +34,63 @@
 #include <span>
 #include <utility>
 
-#include "recovery/place_of_thread.hpp"
-#include "vmcache/processor.hpp"
+#include "recovery/thread_slot.hpp"
+#include "vmcache/detail/processor.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
 
 namespace vmcache {
 
-//! Thread-safe but for start().
+//! Thread-safe, except for start().
 class LogBuffer {
   using Place = std::atomic<Lsn>;
 
  public:
-  //! At least two of the longest records, and the page that the last write has ended in.
-  static constexpr std::size_t kLeastBytes = std::size_t{4} << 20;
-  static constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+  //! Holds at least two of the longest records, and the page in which the last write has ended.
+  static constexpr std::size_t kMinBytes = std::size_t{4} << 20;
+  static constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
 
-  //! For a log of that capacity.
+  //! `capacity` is that of the log, in bytes. Throws std::bad_alloc.
   explicit LogBuffer(std::uint64_t capacity)
-      : _size(std::clamp<std::size_t>(std::bit_floor(capacity), kLeastBytes, kMostBytes)),
+      : _size(std::clamp<std::size_t>(std::bit_floor(capacity), kMinBytes, kMaxBytes)),
         _memory(static_cast<std::byte*>(std::aligned_alloc(kHugePage, _size))) {
     if (_memory == nullptr) throw std::bad_alloc();
-    // So that a write of a megabyte is one piece of memory for the device, not 256.
+    // With huge pages the device gets a write of a megabyte as one piece of memory, not as 256.
     (void)::madvise(_memory.get(), _size, MADV_HUGEPAGE);
     for (Slot& slot : _places) slot.place.store(kIdle, std::memory_order_relaxed);
   }
 
-  //! The log goes on at `end`; `page` are the bytes before it in its page.
+  //! The log goes on at `end`. `page` holds the bytes before it in the same page.
   void start(Lsn end, std::span<const std::byte> page) noexcept {
     copy_in(end - page.size(), page.data(), page.size());
     _end.store(end, std::memory_order_seq_cst);
   }
   [[nodiscard]] std::size_t size() const noexcept { return _size; }
-  //! End of the last piece, filled or not.
+  //! The end of the last piece that was reserved, whether it is filled or not.
   [[nodiscard]] Lsn end() const noexcept { return _end.load(std::memory_order_acquire); }
-  //! For writing: who reads it first and moves it then would ask for its line twice.
+  //! Prefetches the end for writing. A thread that reads it first and writes it later would
+  //! otherwise fetch its cache line twice.
   void prefetch_end() const noexcept { prefetch_for_write(&_end); }
-  //! The same for the bytes that reserve() would give now.
+  //! Prefetches the bytes that reserve() would return now.
   void prefetch_piece(std::size_t size) const noexcept {
     constexpr std::size_t kLine = 64;
-    constexpr std::size_t kMost = 512;
+    constexpr std::size_t kMax = 512;
     const Lsn at = _end.load(std::memory_order_relaxed);
-    for (std::size_t i = 0; i < std::min(size, kMost); i += kLine)
+    for (std::size_t i = 0; i < std::min(size, kMax); i += kLine)
       prefetch_for_write(_memory.get() + place_of(at + i));
   }
-  //! Everything before this position is filled, and seen by the caller.
+  //! Everything before this position is filled, and the caller sees the bytes.
   [[nodiscard]] Lsn filled() const noexcept {
-    Lsn least = _end.load(std::memory_order_seq_cst);  // B3; pairs with the compare-and-swap in reserve()
+    // B3; pairs with the compare-and-swap in reserve()
+    Lsn min = _end.load(std::memory_order_seq_cst);
     for (const Slot& slot : _places) {
       // Pairs with the release store of ~Piece(), so that its bytes are seen.
-      least = std::min(least, slot.place.load(std::memory_order_seq_cst));
+      min = std::min(min, slot.place.load(std::memory_order_seq_cst));
     }
-    return least;
+    return min;
   }
 
-  //! A reserved piece, to be filled from its begin to its end.
+  //! A reserved piece. Its owner fills it from its begin to its end, and then destroys it.
   class Piece {
    public:
     Piece(Piece&& other) noexcept
@@ -95,7 +102,7 @@ class LogBuffer {
     ~Piece() {
       if (_place != nullptr) _place->store(kIdle, std::memory_order_release);
     }
-    //! False if there was no room.
+    //! False if nothing was reserved.
     [[nodiscard]] explicit operator bool() const noexcept { return _place != nullptr; }
     [[nodiscard]] Lsn begin() const noexcept { return _begin; }
     void fill(const void* bytes, std::size_t size) noexcept {
@@ -113,7 +120,7 @@ class LogBuffer {
     Lsn _at = 0;
   };
 
-  //! A piece of `size` bytes, or none if it would end beyond `limit`.
+  //! Reserves a piece of `size` bytes, or none if it would end beyond `limit`.
   [[nodiscard]] Piece reserve(std::size_t size, Lsn limit) noexcept {
     Piece piece(*this);
     Place& place = take_place();
@@ -129,7 +136,7 @@ class LogBuffer {
     return piece;
   }
 
-  //! The bytes from `at` on, as far as they lie together.
+  //! The bytes from `at` up to the end of the buffer's memory.
   [[nodiscard]] std::span<const std::byte> bytes_at(Lsn at) const noexcept {
     return {_memory.get() + place_of(at), _size - place_of(at)};
   }
@@ -137,7 +144,7 @@ class LogBuffer {
  private:
   static constexpr Lsn kIdle = ~Lsn{0};
   static constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  //! Appends that can go on at the same moment; more threads take turns.
+  //! Appends that can be under way at the same time. More threads take turns.
   static constexpr std::size_t kPlaces = 64;
   struct alignas(64) Slot {
     Place place;
@@ -146,9 +153,10 @@ class LogBuffer {
     void operator()(std::byte* memory) const noexcept { std::free(memory); }
   };
 
-  //! B2: announces a position that no later reservation of this thread can lie before.
+  //! B2: takes a slot, with a position that is not behind any piece which this thread reserves
+  //! later.
   [[nodiscard]] Place& take_place() noexcept {
-    for (std::size_t n = place_of_thread();; ++n) {
+    for (std::size_t n = thread_slot();; ++n) {
       Place& place = _places[n % kPlaces].place;
       Lsn idle = kIdle;
       if (place.compare_exchange_strong(idle, _end.load(std::memory_order_relaxed),

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// What a Database's log records say.
+// The contents of a Database's log records.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
-#include "vmcache/btree/bytes.hpp"
+#include "vmcache/bytes.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
@@ -15,20 +18,29 @@
 namespace vmcache {
 
 enum class RecordType : std::uint32_t {
-  kSnapshot = 1,      //!< SnapshotHeader, roots, free extents
-  kSnapshotMore = 2,  //!< more free extents
-  kPages = 3,         //!< PagesHeader, PageEntry ..., the images of those that have one
-  kCommit = 4,        //!< ChangeHeader, key, value, again and again
+  kSnapshot = 1,  //!< SnapshotHeader, roots
+  kPages = 3,     //!< PagesHeader, PageEntry ..., the images of those that have one
+  kCommit = 4,    //!< ChangeHeader, key and value of each change
 };
 
 [[nodiscard]] constexpr std::uint32_t number_of(RecordType type) noexcept {
   return static_cast<std::uint32_t>(type);
 }
 
+//! Its size is bounded, so that the log always has space for one (R19).
 struct SnapshotHeader {
+  //! So a database with hardly a free page left needs no page for the list.
+  static constexpr std::size_t kExtents = 4;
+
+  std::uint64_t generation = 0;  //!< Identity's, of the checkpoint that it was taken for
+  std::uint64_t nonce = 0;
   std::uint64_t next_page = 0;
-  std::uint64_t roots = 0;         //!< how many page ids follow
-  std::uint64_t free_extents = 0;  //!< in this record and those that follow; each is page_id << 4 | order
+  std::uint64_t roots = 0;  //!< how many page ids follow
+  //! The first free extents as of this record, each as page_id << 4 | order, or 0. The others are
+  //! in a list in the page file.
+  std::array<std::uint64_t, kExtents> extents{};
+  std::uint64_t listed = 0;     //!< how many extents the list has
+  PageId list_begin = kNoPage;  //!< its first page; its FreeListId is that of this checkpoint
 };
 
 struct PagesHeader {
@@ -52,7 +64,8 @@ struct ChangeHeader {
   std::uint64_t value_bytes = 0;
 };
 
-//! Takes a record's body apart. Throws Error kCorrupt at its end.
+//! Reads a record's body from front to back. Throws Error kCorrupt when it asks for more bytes than
+//! there are.
 class BodyReader {
  public:
   explicit BodyReader(Bytes body) noexcept : _rest(body) {}

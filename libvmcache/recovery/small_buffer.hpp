@@ -9,8 +9,9 @@
 
 namespace vmcache {
 
-//! A vector of plain objects, the first kFront of which need no memory but its own: what one small transaction has of something.
-//! No object is made before it is there. Belongs to one thread; does not move.
+//! A vector of trivially copyable objects. The first kFront lie inside it, so a small transaction
+//! allocates nothing. Its constructor leaves them uninitialised. It belongs to one thread, and
+//! cannot be copied or moved.
 template <typename T, std::size_t kFront>
 class SmallBuffer {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -35,18 +36,20 @@ class SmallBuffer {
     return _data[n];
   }
 
-  //! Makes room for `more`, so that grow() and push_back() cannot fail so often. Throws std::bad_alloc, and then is as before.
+  //! Makes room for `more` objects, which grow() and push_back() can then add without failing.
+  //! Throws std::bad_alloc, and is then as before.
   void reserve_more(std::size_t more) {
     if (_capacity - _size < more) move_to(2 * (_size + more));
   }
-  //! The next `count` objects, to be filled, for which there is room.
+  //! Adds `count` objects, for which there must be room, and returns the first. The caller fills
+  //! them.
   [[nodiscard]] T* grow(std::size_t count) noexcept {
     assert(_capacity - _size >= count);
     T* const begin = end();
     _size += count;
     return begin;
   }
-  //! Throws std::bad_alloc, and then is as before.
+  //! Throws std::bad_alloc, and is then as before.
   void push_back(const T& value) {
     reserve_more(1);
     _data[_size++] = value;

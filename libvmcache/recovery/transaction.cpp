@@ -10,7 +10,7 @@
 namespace vmcache {
 
 Transaction::Transaction(Database& database)
-    : _state(::new (static_cast<void*>(_memory)) State(database.impl())) {
+    : _state(::new (static_cast<void*>(_memory)) State(*database._impl)) {
   static_assert(sizeof(State) <= sizeof _memory && alignof(State) <= alignof(std::max_align_t));
 }
 
@@ -38,16 +38,17 @@ void Transaction::erase(unsigned tree, Bytes key) {
 }
 
 Lsn Transaction::commit_no_wait() {
+  _state->database.require_usable();
   _state->database.refuse_in_task("a commit without the Worker");
   // Before the record is durable, because who sees the changes commits after us.
   const State::End end(*_state);
-  if (_state->changes.empty()) return 0;
-  return _state->database.apply(_state->changes);
+  if (_state->changes.empty()) return _state->read_lsn;
+  return _state->database.committer().commit(_state->changes, *_state);
 }
 
 Lsn Transaction::commit() {
   const Lsn lsn = commit_no_wait();
-  _state->database.log.wait_durable(lsn);
+  _state->database.log().wait_durable(lsn);
   return lsn;
 }
 

@@ -6,7 +6,8 @@
 
 namespace vmcache {
 
-bool WriteSet::set(std::uint64_t hash, unsigned tree, PageId root, Bytes key, std::optional<Bytes> value) {
+bool WriteSet::set(std::uint64_t hash, unsigned tree, PageId root, Bytes key,
+                   std::optional<Bytes> value) {
   const ChangeHeader header{.tree = root,
                             .erased = value ? 0U : 1U,
                             .key_bytes = static_cast<std::uint32_t>(key.size()),
@@ -26,10 +27,13 @@ bool WriteSet::set(std::uint64_t hash, unsigned tree, PageId root, Bytes key, st
     remove_bytes(known);
   }
   _entries[known].at = static_cast<std::uint32_t>(_body.size());
-  const auto add = [&](Bytes part) { std::copy_n(part.data(), part.size(), _body.grow(part.size())); };
+  const auto add = [&](Bytes part) {
+    std::copy_n(part.data(), part.size(), _body.grow(part.size()));
+  };
   add(bytes_of(header));
   add(key);
   if (value) add(*value);
+  _erases += header.erased;
   return added;
 }
 
@@ -39,6 +43,7 @@ void WriteSet::remove_last() noexcept {
     const auto known = _by_hash->find(_entries[n].hash);
     if (known != _by_hash->end() && known->second == n) _by_hash->erase(known);
   }
+  _erases -= change(n).erased ? 1U : 0U;
   _body.shrink_to(_entries[n].at);
   _entries.shrink_to(n);
 }
@@ -49,17 +54,10 @@ std::optional<WriteSet::Change> WriteSet::find(std::uint64_t hash, unsigned tree
   return change(n);
 }
 
-WriteSet::Change WriteSet::change(std::size_t n) const noexcept {
-  const std::byte* const at = _body.begin() + _entries[n].at;
-  ChangeHeader header;
-  std::memcpy(&header, at, sizeof header);
-  const Bytes key{at + sizeof header, header.key_bytes};
-  return {_entries[n].tree, header.erased != 0, key, {key.data() + key.size(), header.value_bytes}};
-}
-
 void WriteSet::clear() noexcept {
   _body.shrink_to(0);
   _entries.shrink_to(0);
+  _erases = 0;
   _by_hash.reset();
 }
 
@@ -87,7 +85,8 @@ std::size_t WriteSet::index_of(std::uint64_t hash, unsigned tree, Bytes key) con
 //! The entry at n is new, and the last.
 void WriteSet::index(std::size_t n) {
   if (n < kScanned) return;
-  if (n == kScanned) _by_hash = std::make_unique<std::unordered_map<std::uint64_t, std::uint32_t>>();
+  if (n == kScanned)
+    _by_hash = std::make_unique<std::unordered_map<std::uint64_t, std::uint32_t>>();
   for (std::size_t i = n == kScanned ? 0 : n; i <= n; ++i) {
     _by_hash->try_emplace(_entries[i].hash, static_cast<std::uint32_t>(i));
   }
@@ -97,6 +96,7 @@ void WriteSet::remove_bytes(std::size_t n) noexcept {
   const Change old = change(n);
   const std::size_t size = sizeof(ChangeHeader) + old.key.size() + old.value.size();
   const std::size_t at = _entries[n].at;
+  _erases -= old.erased ? 1U : 0U;
   _body.erase(at, size);
   for (Entry& entry : _entries) {
     if (entry.at > at) entry.at -= static_cast<std::uint32_t>(size);

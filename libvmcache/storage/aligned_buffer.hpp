@@ -10,7 +10,8 @@
 
 namespace vmcache {
 
-//! Memory that O_DIRECT takes, of a multiple of kPageSize bytes.
+//! Page-aligned memory, as O_DIRECT needs it. The size is a multiple of kPageSize. Throws
+//! std::bad_alloc.
 class AlignedBuffer {
  public:
   explicit AlignedBuffer(std::size_t bytes)

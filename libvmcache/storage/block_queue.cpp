@@ -35,14 +35,16 @@ fs::path node(const char* kind, dev_t device) {
   return fs::canonical(fmt::format("/sys/dev/{}/{}:{}", kind, major(device), minor(device)), error);
 }
 
-//! The folder of the block device that belongs to an NVMe namespace's character device; empty if there is none.
+//! The folder of the block device that belongs to an NVMe namespace's character device; empty if
+//! there is none.
 fs::path nvme_disk(dev_t character_device) {
   const std::string block = nvme_block_name(character_device);
   if (block.empty()) return {};
   // Both nodes have the same parent. Before 6.2 or so, the character device lies one folder deeper.
   const fs::path folder = node("char", character_device);
   std::error_code ignored;
-  for (fs::path parent = folder.parent_path(); parent.has_relative_path(); parent = parent.parent_path()) {
+  for (fs::path parent = folder.parent_path(); parent.has_relative_path();
+       parent = parent.parent_path()) {
     if (fs::exists(parent / block / "queue", ignored)) return parent / block;
   }
   return {};
@@ -71,7 +73,7 @@ std::optional<std::uint64_t> nvme_queue_number(dev_t character_device, const cha
 std::string nvme_controller_name(dev_t character_device) {
   constexpr std::string_view kPrefix = "nvme";
   for (const fs::path& part : node("char", character_device)) {
-    const std::string name = part;
+    std::string name = part;
     if (name.size() > kPrefix.size() && name.starts_with(kPrefix) &&
         name.find_first_not_of("0123456789", kPrefix.size()) == std::string::npos) {
       return name;
@@ -80,7 +82,8 @@ std::string nvme_controller_name(dev_t character_device) {
   return {};
 }
 
-//! Each kind of queue (default, read, poll) serves all CPUs, and those that are polled have the highest numbers.
+//! Each kind of queue (default, read, poll) serves all CPUs, and those that are polled have the
+//! highest numbers.
 std::vector<unsigned> nvme_poll_queues(dev_t character_device) {
   const fs::path disk = nvme_disk(character_device);
   if (disk.empty()) return {};

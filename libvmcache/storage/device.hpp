@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One file or device below a Storage. Offsets are its own; they, and lengths, are multiples of kPageSize.
+// One file or device below a Storage. Offsets count from its own start. Offsets and lengths are
+// multiples of kPageSize.
 #pragma once
 
 #include <cstdint>
@@ -11,20 +12,21 @@
 
 #include "file_descriptor.hpp"
 #include "storage/nvme_identify.hpp"
+#include "vmcache/detail/own_process.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/storage.hpp"
 
 namespace vmcache {
 
-class Log;
+class Logger;
 
 enum class Access : std::uint8_t {
   kReadWrite,
-  kReadOnly,  //!< what writes fails; several may have it open at once, but nobody who writes
+  kReadOnly,  //!< calls that write fail; it may have several readers but no writer
 };
 
-//! Thread-safe but for resize(). The back ends are file_device.cpp and nvme_device.cpp.
+//! Thread-safe except resize(). The back ends are file_device.cpp and nvme_device.cpp.
 class Device {
  public:
   enum class Kind : std::uint8_t { kFile, kBlock, kNvme };
@@ -37,13 +39,15 @@ class Device {
   [[nodiscard]] const std::string& path() const noexcept { return _path; }
   [[nodiscard]] Kind kind() const noexcept { return _kind; }
   [[nodiscard]] int fd() const noexcept { return _fd.get(); }
-  //! How to write commands for it; null unless of kind kNvme.
+  //! What commands to it need; null unless the kind is kNvme.
   [[nodiscard]] virtual const nvme::Namespace* name_space() const noexcept { return nullptr; }
 
   [[nodiscard]] virtual std::uint64_t size_bytes() const = 0;
-  //! True if nothing was ever written to it.
+  //! True if nothing was ever written to it. Decides that by reading.
   [[nodiscard]] virtual bool blank() = 0;
-  //! Empty if completions can be polled for, else why not.
+  //! See Storage::keep().
+  virtual void keep() noexcept {}
+  //! Says why completions cannot be polled for. Empty if they can.
   [[nodiscard]] virtual std::string why_not_polled() const = 0;
   //! \name Blocking calls. Return 0 or an errno.
   //! @{
@@ -57,10 +61,16 @@ class Device {
   [[nodiscard]] virtual std::string description() const = 0;
 
  protected:
-  //! Locks it against a second opening, or against one for writing. Throws Error kInUse, kIo.
+  //! Locks the device: a writer keeps everybody else out, and a reader keeps writers out. Throws
+  //! Error: kInUse (somebody else has it), kUnsupported (the file system has no locks),
+  //! kOutOfMemory (the system has no lock left), kIo.
   void lock(Access access) const;
-  //! Takes the block device for itself, against mounts and pools that reach it by another node; for reading it only finds
-  //! out that nobody has. Throws Error kInUse, kIo.
+  //! Releases the lock; for destructors. Closing the file would not release it at once, because an
+  //! io_uring keeps its files open for some time after it was closed. Does nothing in a child of
+  //! fork(), which shares the lock.
+  void unlock() const noexcept;
+  //! Opens the block device exclusively, which keeps out mounts and pools that reach it by another
+  //! node. A reader only makes sure that nobody has it open so. Throws Error kInUse, kIo.
   void claim(const std::string& block_node, Access access);
   //! Throws Error about this device.
   [[noreturn]] void fail(Errc code, int error, const std::string& what) const;
@@ -70,18 +80,21 @@ class Device {
   FileDescriptor _fd;
 
  private:
+  const detail::OwnProcess _process;
   std::string _path;
   Kind _kind;
-  FileDescriptor _claim;  // for nothing else, so that no io_uring holds it longer than we do
+  FileDescriptor _claim;  // used for nothing else, so that no io_uring keeps it open
 };
 
-//! Opens one by what `path` is. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported.
+//! Opens `path` as what it is: a file, a block device or an NVMe character device. Throws Error:
+//! kInvalidOption, kInUse, kIo, kUnsupported.
 [[nodiscard]] std::unique_ptr<Device> open_device(const std::filesystem::path& path,
-                                                  const PoolOptions& options, Log& log,
+                                                  const PoolOptions& options, Logger& logger,
                                                   Access access = Access::kReadWrite);
-//! The two kinds of it.
+//! The two back ends.
 [[nodiscard]] std::unique_ptr<Device> open_file_device(const std::filesystem::path& path,
-                                                       const PoolOptions& options, Log& log, Access access);
+                                                       const PoolOptions& options, Logger& logger,
+                                                       Access access);
 [[nodiscard]] std::unique_ptr<Device> open_nvme_device(const std::filesystem::path& path);
 
 }  // namespace vmcache

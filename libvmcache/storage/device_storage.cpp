@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <optional>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/poll_queues.hpp"
 #include "storage/queues.hpp"
@@ -23,7 +23,8 @@ namespace {
 
 class DeviceStorage final : public Storage {
  public:
-  DeviceStorage(Devices devices, const PoolOptions& options, Log& log) : _devices(std::move(devices)) {
+  DeviceStorage(Devices devices, const PoolOptions& options, Logger& logger)
+      : _devices(std::move(devices)), _logger(logger) {
     if (_devices.size() > 1) {
       _set.emplace(_devices, options.stripe_bytes);
       _targets.layout = _set->layout();
@@ -34,7 +35,7 @@ class DeviceStorage final : public Storage {
       _targets.fds.push_back(device->fd());
       if (device->name_space() != nullptr) _targets.name_spaces.push_back(*device->name_space());
     }
-    choose_queue(options, log);
+    choose_queue(options, logger);
   }
 
   [[nodiscard]] std::uint64_t size_bytes() const override {
@@ -42,7 +43,9 @@ class DeviceStorage final : public Storage {
     for (const auto& device : _devices) sizes.push_back(device->size_bytes());
     return _targets.layout.total(sizes);
   }
-  [[nodiscard]] bool can_grow() const noexcept override { return _devices[0]->kind() == Device::Kind::kFile; }
+  [[nodiscard]] bool can_grow() const noexcept override {
+    return _devices[0]->kind() == Device::Kind::kFile;
+  }
 
   [[nodiscard]] bool blank() override {
     if (!_set) return _devices[0]->blank();
@@ -54,9 +57,12 @@ class DeviceStorage final : public Storage {
            std::ranges::all_of(header.bytes(), [](std::byte b) { return b == std::byte{0}; });
   }
 
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
-    auto queue =
-        _ring ? make_ring_queue(_targets, *_ring, depth, one_thread) : make_pread_queue(_targets, depth);
+  void keep() noexcept override {
+    for (const auto& device : _devices) device->keep();
+  }
+
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer) override {
+    auto queue = _ring ? make_ring(depth, single_issuer) : make_pread_queue(_targets, depth);
     if (!can_grow()) return queue;
     return limit_file_size(_targets.layout, std::move(queue));
   }
@@ -75,13 +81,15 @@ class DeviceStorage final : public Storage {
   }
 
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
-    return transfer(offset, bytes,
-                    [](Device& device, std::uint64_t at, auto part) { return device.read(at, part); });
+    return transfer(offset, bytes, [](Device& device, std::uint64_t at, auto part) {
+      return device.read(at, part);
+    });
   }
   [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
     if (const int error = ensure_labels(); error != 0) return error;
-    return transfer(offset, bytes,
-                    [](Device& device, std::uint64_t at, auto part) { return device.write(at, part); });
+    return transfer(offset, bytes, [](Device& device, std::uint64_t at, auto part) {
+      return device.write(at, part);
+    });
   }
   //! All devices are flushed even if one fails.
   [[nodiscard]] int flush() override {
@@ -89,8 +97,9 @@ class DeviceStorage final : public Storage {
   }
   [[nodiscard]] int resize(std::uint64_t bytes) override {
     if (const int error = ensure_labels(); error != 0) return error;
-    return on_all(
-        [&](Device& device, unsigned index) { return device.resize(_targets.layout.share(index, bytes)); });
+    return on_all([&](Device& device, unsigned index) {
+      return device.resize(_targets.layout.share(index, bytes));
+    });
   }
 
   [[nodiscard]] int deallocate(std::span<const ByteRange> ranges) override {
@@ -125,18 +134,42 @@ class DeviceStorage final : public Storage {
   }
 
  private:
-  void choose_queue(const PoolOptions& options, Log& log) {
+  //! Makes a ring, or, if the process may have no more of them (descriptors, memory), a queue
+  //! without one. NVMe passthrough needs a ring.
+  [[nodiscard]] std::unique_ptr<IoQueue> make_ring(unsigned depth, bool single_issuer) {
+    try {
+      return make_ring_queue(_targets, *_ring, depth, single_issuer);
+    } catch (const Error& error) {
+      const int reason = error.os_error();
+      const bool limit =
+          reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == EAGAIN;
+      if (!limit || !_targets.name_spaces.empty()) throw;
+      if (!_lacks_rings.exchange(true, std::memory_order_relaxed)) {
+        _logger(
+            LogLevel::kWarning,
+            fmt::format(
+                "{}: {}; a thread that lacks a ring uses pread and pwrite, one transfer at a time",
+                _devices[0]->path(), error.what()));
+      }
+      return make_pread_queue(_targets, depth);
+    }
+  }
+
+  void choose_queue(const PoolOptions& options, Logger& logger) {
     const std::string& name = _devices[0]->path();
     if (options.storage == StorageKind::kPread) return;
     if (const int error = probe_io_uring(); error != 0) {
       const std::string reason = Status{Errc::kUnsupported, error, kNoPage}.to_string();
       if (options.storage != StorageKind::kAuto || _devices[0]->kind() == Device::Kind::kNvme) {
-        throw Error(Status{Errc::kUnsupported, error, kNoPage},
-                    "storage = io_uring or NVMe passthrough, but io_uring is refused here, for " + name);
+        throw Error(
+            Status{Errc::kUnsupported, error, kNoPage},
+            "storage = io_uring or NVMe passthrough, but io_uring is refused here, for " + name);
       }
-      log(LogLevel::kWarning,
-          fmt::format("{}: io_uring is refused here ({}); using pread and pwrite, one transfer at a time",
-                      name, reason));
+      logger(
+          LogLevel::kWarning,
+          fmt::format(
+              "{}: io_uring is refused here ({}); using pread and pwrite, one transfer at a time",
+              name, reason));
       return;
     }
     std::string why_not_polled;
@@ -144,9 +177,10 @@ class DeviceStorage final : public Storage {
       if (why_not_polled.empty()) why_not_polled = device->why_not_polled();
     }
     std::shared_ptr<PollQueues> poll_queues;
-    if (!_targets.name_spaces.empty() && options.io_uring.polled != Switch::kOff && why_not_polled.empty())
+    if (!_targets.name_spaces.empty() && options.io_uring.polled != Switch::kOff &&
+        why_not_polled.empty())
       poll_queues = take_poll_queues(why_not_polled);
-    _ring = choose_ring_settings(options.io_uring, _targets, why_not_polled, name, log);
+    _ring = choose_ring_settings(options.io_uring, _targets, why_not_polled, name, logger);
     if (_ring->polled) _ring->poll_queues = std::move(poll_queues);
   }
 
@@ -159,9 +193,10 @@ class DeviceStorage final : public Storage {
     return PollQueues::take(nodes, why_not);
   }
 
-  //! Reads a page into the last one of `memory`. Returns the errno with which the kernel refuses it; that the device
-  //! fails, or has no page yet, is none.
-  [[nodiscard]] int try_registered(const RingSettings& settings, std::span<std::byte> memory) const {
+  //! Reads a page into the last page of `memory`. Returns the errno if the kernel refuses the read,
+  //! and 0 if only the device fails or has no page yet.
+  [[nodiscard]] int try_registered(const RingSettings& settings,
+                                   std::span<std::byte> memory) const {
     const std::unique_ptr<IoQueue> queue = make_ring_queue(_targets, settings, 1, true);
     IoRequest request;
     request.data = request.registered = memory.last(kPageSize).data();
@@ -169,11 +204,14 @@ class DeviceStorage final : public Storage {
     std::array<IoRequest*, 1> requests{&request};
     queue->submit(requests);
     while (queue->reap(requests, 1, 1'000'000'000) == 0) continue;
-    const bool refused = request.error == EINVAL || request.error == EFAULT || request.error == EOPNOTSUPP;
+    const bool refused =
+        request.error == EINVAL || request.error == EFAULT || request.error == EOPNOTSUPP;
     return refused ? request.error : 0;
   }
 
-  [[nodiscard]] int ensure_labels() { return _set && !_set->labelled() ? _set->write(_devices) : 0; }
+  [[nodiscard]] int ensure_labels() {
+    return _set && !_set->labelled() ? _set->write(_devices) : 0;
+  }
 
   template <typename Byte, typename Use>
   [[nodiscard]] int transfer(std::uint64_t offset, std::span<Byte> bytes, Use use) {
@@ -189,7 +227,7 @@ class DeviceStorage final : public Storage {
     return error;
   }
 
-  //! The first error, after all had their turn.
+  //! Calls all, and returns the first error.
   template <typename Use>
   [[nodiscard]] int on_all(Use use) {
     int first = 0;
@@ -203,6 +241,8 @@ class DeviceStorage final : public Storage {
   }
 
   const Devices _devices;
+  Logger _logger;  // for what comes after the open
+  std::atomic<bool> _lacks_rings{false};
   std::optional<StripeSet> _set;  // of several devices
   Targets _targets;
   std::optional<RingSettings> _ring;  // none: pread and pwrite
@@ -211,8 +251,9 @@ class DeviceStorage final : public Storage {
 
 }  // namespace
 
-std::unique_ptr<Storage> make_device_storage(Devices devices, const PoolOptions& options, Log& log) {
-  return std::make_unique<DeviceStorage>(std::move(devices), options, log);
+std::unique_ptr<Storage> make_device_storage(Devices devices, const PoolOptions& options,
+                                             Logger& logger) {
+  return std::make_unique<DeviceStorage>(std::move(devices), options, logger);
 }
 
 }  // namespace vmcache

@@ -10,10 +10,10 @@
 
 namespace vmcache {
 
-class Log;
+class Logger;
 
 //! A Storage over one device, or striped over several of the same kind. Throws Error.
-[[nodiscard]] std::unique_ptr<Storage> make_device_storage(std::vector<std::unique_ptr<Device>> devices,
-                                                           const PoolOptions& options, Log& log);
+[[nodiscard]] std::unique_ptr<Storage> make_device_storage(
+    std::vector<std::unique_ptr<Device>> devices, const PoolOptions& options, Logger& logger);
 
 }  // namespace vmcache

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Where the bytes of a database lie: on one device as they are, or striped over several, each of which then begins
-// with its label (stripe_label.hpp). Stripe s is on device s mod n.
+// Where the bytes of a database lie: on one device as they are, or striped over several, each of
+// which then begins with its label (stripe_label.hpp). Stripe s is on device s mod n.
 #pragma once
 
 #include <algorithm>
@@ -33,12 +33,13 @@ class Layout {
   [[nodiscard]] bool striped() const noexcept { return _devices > 1; }
   [[nodiscard]] std::uint64_t stripe_bytes() const noexcept { return std::uint64_t{1} << _shift; }
 
-  //! Where the first of `bytes` bytes at `offset` lie, up to the next border.
+  //! The first piece of [offset, offset + bytes). It ends at the next border between stripes.
   [[nodiscard]] Piece piece(std::uint64_t offset, std::uint64_t bytes) const noexcept {
     if (!striped()) return {0, offset, bytes};
     const std::uint64_t stripe = offset >> _shift;
     const std::uint64_t within = offset & (stripe_bytes() - 1);
-    return {static_cast<unsigned>(stripe % _devices), _label_bytes + ((stripe / _devices) << _shift) + within,
+    return {static_cast<unsigned>(stripe % _devices),
+            _label_bytes + ((stripe / _devices) << _shift) + within,
             std::min(bytes, stripe_bytes() - within)};
   }
 
@@ -67,14 +68,14 @@ class Layout {
   [[nodiscard]] std::uint64_t total(std::span<const std::uint64_t> sizes) const noexcept {
     assert(sizes.size() == _devices);
     if (!striped()) return sizes[0];
-    std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t min = std::numeric_limits<std::uint64_t>::max();
     for (unsigned device = 0; device < _devices; ++device) {
       const std::uint64_t bytes = sizes[device] > _label_bytes ? sizes[device] - _label_bytes : 0;
       // The first byte of the database that has no place on this device.
       const std::uint64_t stripe = (bytes >> _shift) * _devices + device;
-      least = std::min(least, (stripe << _shift) + (bytes & (stripe_bytes() - 1)));
+      min = std::min(min, (stripe << _shift) + (bytes & (stripe_bytes() - 1)));
     }
-    return least;
+    return min;
   }
 
  private:

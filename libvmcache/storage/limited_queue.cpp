@@ -36,7 +36,8 @@ class LimitedQueue final : public IoQueue {
     _queue->submit(_allowed);
   }
 
-  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
+  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for,
+                   std::uint64_t timeout_ns) override {
     std::size_t n = 0;
     while (n < completed.size() && !_refused.empty()) {
       completed[n++] = _refused.back();
@@ -44,7 +45,9 @@ class LimitedQueue final : public IoQueue {
     }
     return n + _queue->reap(completed.subspan(n), n > 0 ? 0 : wait_for, n > 0 ? 0 : timeout_ns);
   }
-  [[nodiscard]] std::uint64_t take_empty_poll_ns() noexcept override { return _queue->take_empty_poll_ns(); }
+  [[nodiscard]] std::uint64_t take_empty_poll_ns() noexcept override {
+    return _queue->take_empty_poll_ns();
+  }
 
  private:
   [[nodiscard]] bool passes(const IoRequest& request, std::uint64_t limit) const {

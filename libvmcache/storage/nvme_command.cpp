@@ -16,8 +16,8 @@ constexpr std::size_t kSqeCommandOffset = 48;  // of sqe.cmd
 
 //! Starting block in dwords 10 and 11, number of blocks less one in dword 12.
 template <typename Command>
-void fill(Command& command, const Namespace& name_space, Opcode opcode, std::uint64_t offset, void* data,
-          std::uint32_t bytes) noexcept {
+void fill(Command& command, const Namespace& name_space, Opcode opcode, std::uint64_t offset,
+          void* data, std::uint32_t bytes) noexcept {
   const std::uint64_t block = offset >> name_space.block_shift;
   command.opcode = static_cast<std::uint8_t>(opcode);
   command.nsid = name_space.id;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// An NVMe namespace by its character device. Nothing lies between the library and the device but the driver: what
-// the block layer does for others (splitting, flushing, errors in words) is done here.
+// An NVMe namespace by its character device. Only the driver lies between the library and the
+// device. So this file does what the block layer otherwise does: splitting, flushing, and errors.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -15,11 +15,11 @@
 #include <filesystem>
 #include <vector>
 
+#include "nvme_status.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/block_queue.hpp"
 #include "storage/device.hpp"
 #include "storage/nvme_command.hpp"
-#include "storage/nvme_status.hpp"
 
 namespace vmcache {
 namespace {
@@ -36,12 +36,14 @@ class NvmeDevice final : public Device {
     identify();
     limit_transfers();
   }
-  ~NvmeDevice() override { ::flock(fd(), LOCK_UN); }
+  ~NvmeDevice() override { unlock(); }
   NvmeDevice(const NvmeDevice&) = delete;
   NvmeDevice& operator=(const NvmeDevice&) = delete;
 
   [[nodiscard]] const nvme::Namespace* name_space() const noexcept override { return &_namespace; }
-  [[nodiscard]] std::uint64_t size_bytes() const override { return _namespace.bytes() & ~(kPageSize - 1); }
+  [[nodiscard]] std::uint64_t size_bytes() const override {
+    return _namespace.bytes() & ~(kPageSize - 1);
+  }
   [[nodiscard]] bool blank() override { return begins_with_zeros(); }
   [[nodiscard]] std::string why_not_polled() const override {
     const auto polls = nvme_queue_number(_node, "io_poll");
@@ -54,32 +56,38 @@ class NvmeDevice final : public Device {
   }
   [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override {
     // A command has one pointer for both directions; a write only reads through it.
-    return transfer(nvme::Opcode::kWrite, offset, const_cast<std::byte*>(bytes.data()), bytes.size());
+    return transfer(nvme::Opcode::kWrite, offset, const_cast<std::byte*>(bytes.data()),
+                    bytes.size());
   }
   [[nodiscard]] int flush() override {
     if (!_namespace.write_cache) return 0;
-    // What a medium did not take may be gone from the cache by the next flush.
-    return account(retried([&] { return nvme::flush(fd(), _namespace); }, nvme::is_media_error));
+    // If a flush fails, the writes may be gone from the cache, and the next flush succeeds without
+    // them (R14 in docs/recovery.md). So a flush is sent again only if the device did not begin it.
+    return account(retried([&] { return nvme::flush(fd(), _namespace); },
+                           [](int result) { return !nvme::was_not_begun(result); }));
   }
-  [[nodiscard]] int resize(std::uint64_t bytes) override { return bytes <= size_bytes() ? 0 : ENOSPC; }
+  [[nodiscard]] int resize(std::uint64_t bytes) override {
+    return bytes <= size_bytes() ? 0 : ENOSPC;
+  }
 
   [[nodiscard]] int deallocate(std::span<const ByteRange> ranges) override {
     if (!_namespace.deallocates) return EOPNOTSUPP;
     // A range counts its blocks in 32 bits.
-    const std::uint64_t most_bytes = std::uint64_t{0x8000'0000} << _namespace.block_shift;
+    const std::uint64_t max_bytes = std::uint64_t{0x8000'0000} << _namespace.block_shift;
     std::vector<nvme::Range> list;
     for (const ByteRange& range : ranges) {
       for (std::uint64_t done = 0; done < range.bytes;) {
-        const std::uint64_t bytes = std::min(range.bytes - done, most_bytes);
+        const std::uint64_t bytes = std::min(range.bytes - done, max_bytes);
         list.push_back({0, static_cast<std::uint32_t>(bytes >> _namespace.block_shift),
                         (range.offset + done) >> _namespace.block_shift});
         done += bytes;
       }
     }
     for (std::size_t begin = 0; begin < list.size(); begin += nvme::kMaxRanges) {
-      const auto count = static_cast<unsigned>(std::min<std::size_t>(nvme::kMaxRanges, list.size() - begin));
-      if (const int error =
-              account(retried([&] { return nvme::deallocate(fd(), _namespace, &list[begin], count); }));
+      const auto count =
+          static_cast<unsigned>(std::min<std::size_t>(nvme::kMaxRanges, list.size() - begin));
+      if (const int error = account(
+              retried([&] { return nvme::deallocate(fd(), _namespace, &list[begin], count); }));
           error != 0) {
         return error;
       }
@@ -94,7 +102,8 @@ class NvmeDevice final : public Device {
   }
   [[nodiscard]] std::string description() const override {
     return fmt::format("{} (NVMe passthrough, {}-byte blocks, {} write cache)", path(),
-                       1u << _namespace.block_shift, _namespace.write_cache ? "volatile" : "no volatile");
+                       1u << _namespace.block_shift,
+                       _namespace.write_cache ? "volatile" : "no volatile");
   }
 
  private:
@@ -112,15 +121,18 @@ class NvmeDevice final : public Device {
     const int id = ::ioctl(fd(), NVME_IOCTL_ID);
     if (id <= 0) {
       fail(Errc::kUnsupported, errno,
-           "not the character device of an NVMe namespace (/dev/ngXnY; /dev/nvmeX is its controller's):");
+           "not the character device of an NVMe namespace (/dev/ngXnY; /dev/nvmeX is its "
+           "controller's):");
     }
     _namespace.id = static_cast<std::uint32_t>(id);
   }
 
-  //! Both nodes lead to the same blocks. Where this one's is not to be had (a container, say), nothing can be claimed.
+  //! The block device and the character device lead to the same blocks. If the block device's node
+  //! is missing, as in a container, nothing can be claimed.
   void claim_block_device() {
     std::error_code ignored;
-    const auto node = std::filesystem::canonical(path(), ignored).replace_filename(nvme_block_name(_node));
+    const auto node =
+        std::filesystem::canonical(path(), ignored).replace_filename(nvme_block_name(_node));
     struct stat info {};
     if (node.has_filename() && ::stat(node.c_str(), &info) == 0 && S_ISBLK(info.st_mode) &&
         ::access(node.c_str(), R_OK) == 0) {
@@ -133,37 +145,45 @@ class NvmeDevice final : public Device {
     constexpr std::uint32_t kOfController = 1;
     const AlignedBuffer of_namespace(nvme::kIdentifyBytes);
     const AlignedBuffer of_controller(nvme::kIdentifyBytes);
-    int result = retried(
-        [&] { return nvme::identify(fd(), _namespace.id, kOfNamespace, of_namespace.bytes().data()); });
+    int result = retried([&] {
+      return nvme::identify(fd(), _namespace.id, kOfNamespace, of_namespace.bytes().data());
+    });
     if (result == 0) {
-      result = retried([&] { return nvme::identify(fd(), 0, kOfController, of_controller.bytes().data()); });
+      result = retried(
+          [&] { return nvme::identify(fd(), 0, kOfController, of_controller.bytes().data()); });
     }
     if (result == -EACCES || result == -EPERM) {
-      fail(Errc::kUnsupported, -result, "no permission for NVMe commands (CAP_SYS_ADMIN is needed) to");
+      fail(Errc::kUnsupported, -result,
+           "no permission for NVMe commands (CAP_SYS_ADMIN is needed) to");
     }
     if (result != 0) throw Error(status_of(result), "identifying " + path());
-    const std::string refusal = nvme::parse_identify(of_namespace.bytes(), of_controller.bytes(), _namespace);
+    const std::string refusal =
+        nvme::parse_identify(of_namespace.bytes(), of_controller.bytes(), _namespace);
     if (!refusal.empty()) throw Error(Errc::kUnsupported, path() + ": " + refusal);
     if (size_bytes() == 0) throw Error(Errc::kUnsupported, path() + ": smaller than a page");
   }
 
-  //! The driver has limits of its own, and refuses what is above instead of splitting it: bytes, and pieces of
-  //! memory, of which every page may be one. The first piece may begin anywhere, so one is kept back.
+  //! The driver has its own limits of bytes and of pieces of memory. It does not split a command
+  //! above them, but refuses it. Each page may be a piece of its own. The first piece may begin
+  //! anywhere, so one piece is kept back.
   void limit_transfers() {
-    const std::uint64_t segments = nvme_queue_number(_node, "max_segments").value_or(kCautiousSegments);
+    const std::uint64_t segments =
+        nvme_queue_number(_node, "max_segments").value_or(kCautiousSegments);
     const std::uint64_t kib =
         nvme_queue_number(_node, "max_hw_sectors_kb").value_or(_namespace.max_transfer_bytes);
-    const std::uint64_t driver = std::min(std::max<std::uint64_t>(segments, 2) - 1, kib * 1024 / kPageSize);
+    const std::uint64_t driver =
+        std::min(std::max<std::uint64_t>(segments, 2) - 1, kib * 1024 / kPageSize);
     _namespace.max_transfer_bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(
         _namespace.max_transfer_bytes, std::max<std::uint64_t>(driver, 1) * kPageSize));
   }
 
-  [[nodiscard]] int transfer(nvme::Opcode opcode, std::uint64_t offset, std::byte* data, std::size_t bytes) {
+  [[nodiscard]] int transfer(nvme::Opcode opcode, std::uint64_t offset, std::byte* data,
+                             std::size_t bytes) {
     while (bytes > 0) {
       const auto part =
           static_cast<std::uint32_t>(std::min<std::size_t>(bytes, _namespace.max_transfer_bytes));
-      if (const int error =
-              account(retried([&] { return nvme::transfer(fd(), _namespace, opcode, offset, data, part); }));
+      if (const int error = account(retried(
+              [&] { return nvme::transfer(fd(), _namespace, opcode, offset, data, part); }));
           error != 0) {
         return error;
       }
@@ -174,12 +194,12 @@ class NvmeDevice final : public Device {
     return 0;
   }
 
-  //! Makes a call again whose failure may pass, unless it is `final`.
+  //! Repeats a call whose failure may be temporary, unless `final` says otherwise.
   template <typename Call>
   [[nodiscard]] static int retried(
       Call call, bool (*final)(int) = [](int) { return false; }) {
     int result = call();
-    for (unsigned i = 0; i < nvme::kMostRetries && nvme::may_pass(result) && !final(result); ++i)
+    for (unsigned i = 0; i < nvme::kMaxRetries && nvme::may_pass(result) && !final(result); ++i)
       result = call();
     return result;
   }

@@ -21,16 +21,17 @@ T field(std::span<const std::byte> page, std::size_t offset) {
 }
 
 // Offsets in Identify Namespace.
-constexpr std::size_t kSize = 0, kFormatted = 26, kProtection = 29, kAttributes = 99, kFormats = 128;
+constexpr std::size_t kSize = 0, kFormatted = 26, kProtection = 29, kAttributes = 99,
+                      kFormats = 128;
 // Offsets in Identify Controller.
 constexpr std::size_t kTransferLimit = 77, kOptionalCommands = 520, kWriteCache = 525;
 
-constexpr std::uint32_t kMostTransferBytes = 1 << 20;  // of a request: the largest extent
+constexpr std::uint32_t kMaxTransferBytes = 1 << 20;  // of a request: the largest extent
 
 }  // namespace
 
-std::string parse_identify(std::span<const std::byte> of_namespace, std::span<const std::byte> of_controller,
-                           Namespace& name_space) {
+std::string parse_identify(std::span<const std::byte> of_namespace,
+                           std::span<const std::byte> of_controller, Namespace& name_space) {
   assert(of_namespace.size() == kIdentifyBytes && of_controller.size() == kIdentifyBytes);
   name_space.blocks = field<std::uint64_t>(of_namespace, kSize);
   if (name_space.blocks == 0) return "the namespace is not active";
@@ -49,12 +50,14 @@ std::string parse_identify(std::span<const std::byte> of_namespace, std::span<co
   }
   if ((field<std::uint8_t>(of_namespace, kProtection) & 7u) != 0)
     return "formatted with protection information";
-  if ((field<std::uint8_t>(of_namespace, kAttributes) & 1u) != 0) return "the namespace is write protected";
+  if ((field<std::uint8_t>(of_namespace, kAttributes) & 1u) != 0)
+    return "the namespace is write protected";
   name_space.block_shift = shift;
-  // In units of the controller's smallest page, which is 4 KiB or more: 4 KiB is on the safe side. 0: no limit.
+  // In units of the controller's smallest page, which is 4 KiB or more: 4 KiB is on the safe side.
+  // 0: no limit.
   const auto limit = field<std::uint8_t>(of_controller, kTransferLimit);
   name_space.max_transfer_bytes =
-      limit == 0 || limit > 8 ? kMostTransferBytes : std::uint32_t{kPageSize} << limit;
+      limit == 0 || limit > 8 ? kMaxTransferBytes : std::uint32_t{kPageSize} << limit;
   name_space.write_cache = (field<std::uint8_t>(of_controller, kWriteCache) & 1u) != 0;
   name_space.deallocates = (field<std::uint16_t>(of_controller, kOptionalCommands) & 4u) != 0;
   return {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What a namespace says of itself (NVM Express: Identify Namespace, CNS 00h; Identify Controller, CNS 01h).
+// What a namespace says about itself (NVM Express: Identify Namespace, CNS 00h; Identify
+// Controller, CNS 01h).
 #pragma once
 
 #include <cstddef>
@@ -24,8 +25,10 @@ struct Namespace {
   [[nodiscard]] std::uint64_t bytes() const noexcept { return blocks << block_shift; }
 };
 
-//! Reads the two pages of kIdentifyBytes into `name_space`. Returns why it cannot be used, empty if it can.
+//! Fills `name_space` from the two answers to Identify, of kIdentifyBytes each. Returns why the
+//! namespace cannot be used; empty if it can.
 [[nodiscard]] std::string parse_identify(std::span<const std::byte> of_namespace,
-                                         std::span<const std::byte> of_controller, Namespace& name_space);
+                                         std::span<const std::byte> of_controller,
+                                         Namespace& name_space);
 
 }  // namespace vmcache::nvme

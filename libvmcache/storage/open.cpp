@@ -17,7 +17,8 @@ namespace {
 
 using Paths = std::vector<std::filesystem::path>;
 
-//! Where several make up a database, a missing one is a mistake, unless none of the others has anything in it.
+//! Where several make up a database, a missing one is a mistake, unless none of the others has
+//! anything in it.
 void refuse_missing(const Paths& paths) {
   std::string missing;
   std::string filled;
@@ -30,7 +31,8 @@ void refuse_missing(const Paths& paths) {
     }
   }
   if (!missing.empty() && !filled.empty())
-    throw Error(Errc::kInvalidOption, fmt::format("{}: is missing, but {} is there", missing, filled));
+    throw Error(Errc::kInvalidOption,
+                fmt::format("{}: is missing, but {} is there", missing, filled));
 }
 
 std::string_view kind_of(const std::filesystem::path& path) {
@@ -55,39 +57,47 @@ void refuse_twice(const Paths& paths) {
     for (std::size_t j = 0; j < i; ++j) {
       std::error_code ignored;
       if (paths[i] == paths[j] || std::filesystem::equivalent(paths[i], paths[j], ignored))
-        throw Error(Errc::kInvalidOption,
-                    fmt::format("paths: {} and {} are the same", paths[j].string(), paths[i].string()));
+        throw Error(Errc::kInvalidOption, fmt::format("paths: {} and {} are the same",
+                                                      paths[j].string(), paths[i].string()));
     }
   }
 }
 
-Devices open_devices(const Paths& paths, const PoolOptions& options, Log& log, Access access) {
-  if (paths[0].empty()) throw Error(Errc::kInvalidOption, "path is empty: name a file or a block device");
+Devices open_devices(const Paths& paths, const PoolOptions& options, Logger& logger,
+                     Access access) {
+  if (paths[0].empty())
+    throw Error(Errc::kInvalidOption, "path is empty: name a file or a block device");
   if (paths.size() > 1) {
     refuse_several_kinds(paths);
     refuse_twice(paths);
     refuse_missing(paths);
   }
   Devices devices;
-  for (const auto& path : paths) devices.push_back(open_device(path, options, log, access));
+  for (const auto& path : paths) devices.push_back(open_device(path, options, logger, access));
   return devices;
 }
 
 }  // namespace
 
-std::unique_ptr<Storage> open_storage(const PoolOptions& options, Log& log) {
-  if (options.make_storage) return options.make_storage();
+std::unique_ptr<Storage> open_storage(const PoolOptions& options, Logger& logger) {
+  if (options.make_storage) {
+    std::unique_ptr<Storage> made = options.make_storage();
+    if (!made) throw Error(Errc::kInvalidOption, "make_storage: returned no storage");
+    return made;
+  }
   const Paths paths = options.paths.empty() ? Paths{options.path} : options.paths;
-  return make_device_storage(open_devices(paths, options, log, Access::kReadWrite), options, log);
+  return make_device_storage(open_devices(paths, options, logger, Access::kReadWrite), options,
+                             logger);
 }
 
-ReadOnlyStorage open_storage_read_only(std::span<const std::filesystem::path> paths, Log& log) {
+ReadOnlyStorage open_storage_read_only(std::span<const std::filesystem::path> paths,
+                                       Logger& logger) {
   PoolOptions options;
   options.storage = StorageKind::kPread;
-  Devices devices = open_devices({paths.begin(), paths.end()}, options, log, Access::kReadOnly);
+  Devices devices = open_devices({paths.begin(), paths.end()}, options, logger, Access::kReadOnly);
   ReadOnlyStorage opened;
   if (devices.size() > 1) opened.layout = StripeSet(devices, 0).layout();
-  opened.storage = make_device_storage(std::move(devices), options, log);
+  opened.storage = make_device_storage(std::move(devices), options, logger);
   return opened;
 }
 

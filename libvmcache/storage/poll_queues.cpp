@@ -17,15 +17,16 @@ namespace vmcache {
 namespace {
 
 //! Numbers the queues of all controllers through.
-std::vector<PollQueues::QueueOfCpu> numbered_through(std::vector<PollQueues::QueueOfCpu> controllers) {
+std::vector<PollQueues::QueueOfCpu> numbered_through(
+    std::vector<PollQueues::QueueOfCpu> controllers) {
   unsigned next = 0;
   for (PollQueues::QueueOfCpu& queue_of_cpu : controllers) {
-    unsigned most = 0;
+    unsigned max = 0;
     for (unsigned& queue : queue_of_cpu) {
-      most = std::max(most, queue);
+      max = std::max(max, queue);
       queue += next;
     }
-    next += most + 1;
+    next += max + 1;
   }
   return controllers;
 }
@@ -39,7 +40,8 @@ std::size_t queues_in(const std::vector<PollQueues::QueueOfCpu>& controllers) {
 
 }  // namespace
 
-std::shared_ptr<PollQueues> PollQueues::take(std::span<const dev_t> namespaces, std::string& why_not) {
+std::shared_ptr<PollQueues> PollQueues::take(std::span<const dev_t> namespaces,
+                                             std::string& why_not) {
   std::set<std::string> names;
   std::vector<QueueOfCpu> controllers;
   std::vector<FileDescriptor> locks;
@@ -57,8 +59,9 @@ std::shared_ptr<PollQueues> PollQueues::take(std::span<const dev_t> namespaces, 
       return {};
     }
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-      why_not = errno == EWOULDBLOCK ? fmt::format("another pool, here or in another process, polls {}", path)
-                                     : fmt::format("locking {}: {}", path, std::strerror(errno));
+      why_not = errno == EWOULDBLOCK
+                    ? fmt::format("another pool, here or in another process, polls {}", path)
+                    : fmt::format("locking {}: {}", path, std::strerror(errno));
       return {};
     }
     locks.push_back(std::move(lock));

@@ -2,20 +2,23 @@
 //
 // Which ring polls which hardware queue of an NVMe controller.
 //
-// Why anybody must know: the kernel asks the driver about each NVMe command of a polled ring that is in flight. That looks
-// at the command's request, sees that it lies on a poll queue, and then takes the queue out of the request again. Whoever
-// polls the same queue in between completes the request and frees it, and the queue taken is a null pointer: the kernel
-// oopses (nvme_ns_chr_uring_cmd_iopoll() and blk_rq_poll() of Linux 6.12 and 7.3; seen on 7.3.4). Block devices are polled
-// in another way, which is safe.
+// Two rings must not poll the same queue, because Linux can then oops. For each NVMe command that a
+// polled ring has in flight, the kernel asks the driver. The driver looks at the command's request,
+// sees that it is on a poll queue, and then reads the queue from the request a second time. If
+// somebody else polls the same queue in between, the request is completed and freed, and the second
+// read gives a null pointer (nvme_ns_chr_uring_cmd_iopoll() and blk_rq_poll() of Linux 6.12 and
+// 7.3; seen on 7.3.4). Block devices are polled in another way, which is safe.
 //
-// So nobody else polls a queue on which a polled ring has commands:
-//   P1  One storage, of this process or another, polls a controller: it holds an flock on the controller's node.
-//   P2  Of its rings, one polls a hardware queue: it holds the queue's claim.
-//   P3  A polled ring's commands reach no queue but those it claimed. The kernel chooses by the CPU that submits: so a ring
-//       claims the queue of the CPU to which its thread is pinned, and pins the kernel's workers for the ring to it, too;
-//       or all queues.
-// What could break them: a thread that is pinned to another CPU after its ring was made (the embedder's to avoid,
-// IoUringOptions::polled); a program that takes no such lock.
+// These rules keep everybody else from polling a queue on which a ring has commands:
+//   P1  Only one storage, of all processes, polls a controller. It holds an flock on the
+//       controller's node.
+//   P2  At most one of its rings polls any one hardware queue. That ring holds the queue's claim.
+//   P3  A polled ring's commands reach only the queues it has claimed. The kernel chooses the queue
+//       by the CPU that submits. So a ring claims the queue of the CPU to which its thread is
+//       pinned, and pins the kernel's workers for the ring to that CPU, too. A ring whose thread is
+//       not pinned claims all queues.
+// Two things could break them: a thread that is pinned to another CPU after its ring was made (the
+// embedder must avoid that, see IoUringOptions::polled), and a program that takes no such lock.
 #pragma once
 
 #include <sys/types.h>
@@ -32,7 +35,7 @@
 
 namespace vmcache {
 
-//! Of all controllers of a storage. Thread-safe.
+//! The poll queues of all controllers of a storage. Thread-safe.
 class PollQueues : public std::enable_shared_from_this<PollQueues> {
  public:
   //! The poll queue of each CPU; empty where the kernel does not tell.
@@ -41,7 +44,8 @@ class PollQueues : public std::enable_shared_from_this<PollQueues> {
   //! A ring's own queues, until it is destroyed.
   class Claim {
    public:
-    Claim(std::shared_ptr<PollQueues> owner, std::vector<unsigned> queues, std::optional<unsigned> cpu)
+    Claim(std::shared_ptr<PollQueues> owner, std::vector<unsigned> queues,
+          std::optional<unsigned> cpu)
         : _owner(std::move(owner)), _queues(std::move(queues)), _cpu(cpu) {}
     ~Claim() {
       if (_owner) _owner->release(_queues);
@@ -49,7 +53,7 @@ class PollQueues : public std::enable_shared_from_this<PollQueues> {
     Claim(Claim&&) = default;
     Claim& operator=(Claim&&) = delete;
 
-    //! All that submits for the ring must run there; empty: anywhere.
+    //! The CPU on which everything that submits for the ring must run. Empty: any CPU.
     [[nodiscard]] std::optional<unsigned> cpu() const noexcept { return _cpu; }
 
    private:
@@ -58,13 +62,15 @@ class PollQueues : public std::enable_shared_from_this<PollQueues> {
     std::optional<unsigned> _cpu;
   };
 
-  //! Takes the controllers of `namespaces` (character devices) for itself. Null if that cannot be, and `why_not` says why.
+  //! Locks the controllers of `namespaces` (character devices). Returns null and sets `why_not` if
+  //! that fails.
   [[nodiscard]] static std::shared_ptr<PollQueues> take(std::span<const dev_t> namespaces,
                                                         std::string& why_not);
-  //! An element a controller; for take() and tests.
+  //! For take() and tests. `controllers` has one element for each controller.
   explicit PollQueues(std::vector<QueueOfCpu> controllers, std::vector<FileDescriptor> locks = {});
 
-  //! For a ring whose submissions come from `cpu` alone, or (empty) from any. Empty if another has one of its queues.
+  //! Claims the queues for a ring whose submissions all come from `cpu`, or, if that is empty, from
+  //! any CPU. Empty if another ring has one of them.
   [[nodiscard]] std::optional<Claim> claim(std::optional<unsigned> cpu);
 
  private:
@@ -78,7 +84,7 @@ class PollQueues : public std::enable_shared_from_this<PollQueues> {
   std::vector<bool> _claimed;  // by number
 };
 
-//! The CPU to which this thread is pinned, if it is one.
+//! The CPU to which this thread is pinned; empty if it may run on several.
 [[nodiscard]] std::optional<unsigned> cpu_of_pinned_thread() noexcept;
 
 }  // namespace vmcache

@@ -11,7 +11,7 @@
 
 namespace vmcache {
 
-//! What a queue sends its transfers to; outlives the queue.
+//! What a queue sends its transfers to. It must outlive the queue.
 struct Targets {
   Layout layout;
   std::vector<int> fds;
@@ -19,11 +19,13 @@ struct Targets {
 };
 
 //! A queue over an io_uring of its own. Throws Error kUnsupported.
-[[nodiscard]] std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets, const RingSettings& settings,
-                                                       unsigned depth, bool one_thread);
-//! A queue that does each transfer at once, with pread and pwrite.
+[[nodiscard]] std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets,
+                                                       const RingSettings& settings, unsigned depth,
+                                                       bool single_issuer);
+//! A queue without io_uring. It makes each transfer by itself, with pread or pwrite.
 [[nodiscard]] std::unique_ptr<IoQueue> make_pread_queue(const Targets& targets, unsigned depth);
 //! Refuses writes past the file-size limit, and passes everything else on to `queue`.
-[[nodiscard]] std::unique_ptr<IoQueue> limit_file_size(const Layout& layout, std::unique_ptr<IoQueue> queue);
+[[nodiscard]] std::unique_ptr<IoQueue> limit_file_size(const Layout& layout,
+                                                       std::unique_ptr<IoQueue> queue);
 
 }  // namespace vmcache

@@ -27,12 +27,14 @@ struct CloneBuffers {
 int clone_buffers(int to, int from) noexcept {
   CloneBuffers arguments{};
   arguments.src_fd = static_cast<std::uint32_t>(from);
-  return ::syscall(__NR_io_uring_register, to, kRegisterCloneBuffers, &arguments, 1) == 0 ? 0 : errno;
+  return ::syscall(__NR_io_uring_register, to, kRegisterCloneBuffers, &arguments, 1) == 0 ? 0
+                                                                                          : errno;
 }
 
 }  // namespace
 
-RegisteredMemory::RegisteredMemory(std::span<std::byte> memory, std::unique_ptr<io_uring> ring) noexcept
+RegisteredMemory::RegisteredMemory(std::span<std::byte> memory,
+                                   std::unique_ptr<io_uring> ring) noexcept
     : _memory(memory), _ring(std::move(ring)) {}
 
 std::shared_ptr<RegisteredMemory> RegisteredMemory::make(std::span<std::byte> memory, int& error) {
@@ -53,7 +55,8 @@ int RegisteredMemory::register_with(io_uring& ring) const {
   for (std::size_t at = 0; at < _memory.size(); at += kStretchBytes) {
     stretches.push_back({_memory.data() + at, std::min(kStretchBytes, _memory.size() - at)});
   }
-  return -::io_uring_register_buffers(&ring, stretches.data(), static_cast<unsigned>(stretches.size()));
+  return -::io_uring_register_buffers(&ring, stretches.data(),
+                                      static_cast<unsigned>(stretches.size()));
 }
 
 bool RegisteredMemory::lend(io_uring& ring) const noexcept {
@@ -63,7 +66,8 @@ bool RegisteredMemory::lend(io_uring& ring) const noexcept {
 }
 
 void RegisteredMemory::retire() noexcept {
-  if (!_retired.exchange(true, std::memory_order_relaxed)) (void)::io_uring_unregister_buffers(_ring.get());
+  if (!_retired.exchange(true, std::memory_order_relaxed))
+    (void)::io_uring_unregister_buffers(_ring.get());
 }
 
 }  // namespace vmcache

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Memory that io_uring holds pinned and looked up for good (registered buffers), shared by all rings of a storage.
+// Memory that is registered with io_uring (registered buffers). The kernel pins it once, for all
+// rings of a storage.
 #pragma once
 
 #include <atomic>
@@ -15,22 +16,25 @@ namespace vmcache {
 //! Thread-safe.
 class RegisteredMemory {
  public:
-  //! Registers `memory`, page-aligned, once, with a ring of its own. Null and the errno in `error` if the kernel refuses
-  //! it: EOPNOTSUPP before Linux 6.5 for a device's pages, ENOMEM over RLIMIT_MEMLOCK.
-  [[nodiscard]] static std::shared_ptr<RegisteredMemory> make(std::span<std::byte> memory, int& error);
+  //! Registers page-aligned `memory` once, with a ring of its own. If the kernel refuses it,
+  //! returns null and sets `error` to the errno: EOPNOTSUPP before Linux 6.5 for a device's pages,
+  //! ENOMEM above RLIMIT_MEMLOCK.
+  [[nodiscard]] static std::shared_ptr<RegisteredMemory> make(std::span<std::byte> memory,
+                                                              int& error);
   ~RegisteredMemory();
   RegisteredMemory(const RegisteredMemory&) = delete;
   RegisteredMemory& operator=(const RegisteredMemory&) = delete;
 
-  //! Gives `ring`, which has no buffers yet, all of it: shared with the others where the kernel can (Linux 6.12), else
-  //! pinned once more. False if it is refused.
+  //! Registers all of the memory with `ring`, which has no buffers yet. Linux 6.12 and later share
+  //! the pins with the other rings; older kernels pin once more. False if the kernel refuses it.
   [[nodiscard]] bool lend(io_uring& ring) const noexcept;
-  //! Number of the buffer that `data` lies in. The transfer must not leave a stretch of kStretchBytes.
+  //! Number of the registered buffer that `data` lies in. A transfer must not cross a multiple of
+  //! kStretchBytes from the start of the memory.
   [[nodiscard]] unsigned index_of(const std::byte* data) const noexcept {
     return static_cast<unsigned>(static_cast<std::size_t>(data - _memory.data()) / kStretchBytes);
   }
 
-  //! The memory is wanted back: rings are to let go of it when they have nothing in flight.
+  //! Asks all rings to drop the memory, each as soon as it has nothing in flight.
   void retire() noexcept;
   [[nodiscard]] bool retired() const noexcept { return _retired.load(std::memory_order_relaxed); }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// A queue over an io_uring: reads and writes of files and block devices, or NVMe commands. One ring serves all
-// devices of a stripe. A request becomes as many commands as stripes and transfer limits cut it into; it is
-// finished when the last of them is.
+// A queue over an io_uring: reads and writes of files and block devices, or NVMe commands. One ring
+// serves all devices of a stripe. A request becomes as many commands as stripes and transfer limits
+// cut it into; it is finished when the last of them is.
 #include <liburing.h>
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,8 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include "clock.hpp"
+#include "nvme_status.hpp"
 #include "storage/nvme_command.hpp"
-#include "storage/nvme_status.hpp"
 #include "storage/poll_queues.hpp"
 #include "storage/queues.hpp"
 #include "storage/registered_memory.hpp"
@@ -26,45 +26,47 @@
 namespace vmcache {
 namespace {
 
-std::uint64_t clock_ns() noexcept {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(time.tv_nsec);
-}
+using detail::now_ns;
+
+constexpr unsigned kMaxCancelled = 1000;
 
 class RingQueue final : public IoQueue {
  public:
-  RingQueue(const Targets& targets, const RingSettings& settings, unsigned depth, bool one_thread)
+  RingQueue(const Targets& targets, const RingSettings& settings, unsigned depth,
+            bool single_issuer)
       : _targets(targets), _settings(settings), _depth(depth) {
-    _settings.deferred = _settings.deferred && one_thread;
-    claim_poll_queues(one_thread);
-    set_up(one_thread);
+    _settings.deferred = _settings.deferred && single_issuer;
+    claim_poll_queues(single_issuer);
+    set_up(single_issuer);
     if (_claim && _claim->cpu() && !pin_kernel_workers(*_claim->cpu())) {
       ::io_uring_queue_exit(&_ring);
       _claim.reset();
       _settings.polled = false;
-      set_up(one_thread);
+      set_up(single_issuer);
     }
-    // All may be refused here though a trial worked (limits of the process and of the thread): plain descriptors
-    // do as well.
+    // The kernel may refuse this although a trial worked (limits of the process and of the thread).
+    // Plain descriptors work as well.
     if (_settings.registered_files) {
-      _settings.registered_files = ::io_uring_register_files(&_ring, targets.fds.data(),
-                                                             static_cast<unsigned>(targets.fds.size())) == 0;
+      _settings.registered_files =
+          ::io_uring_register_files(&_ring, targets.fds.data(),
+                                    static_cast<unsigned>(targets.fds.size())) == 0;
     }
     if (_settings.memory && !_settings.memory->lend(_ring)) _settings.memory.reset();
-    if (_settings.registered_ring && one_thread && ::io_uring_register_ring_fd(&_ring) == 1)
+    if (_settings.registered_ring && single_issuer && ::io_uring_register_ring_fd(&_ring) == 1)
       _registrant = ::gettid();
-    // A command never waits for a free entry, and the completion queue, twice as long, never overflows.
+    // A command never waits for a free entry. The completion queue is twice as long and never
+    // overflows.
     _commands.resize(_ring.sq.ring_entries);
     for (Command& command : _commands) command.next_free = std::exchange(_free, &command);
-    // Nothing is allocated while transfers are under way: who would take the blame?
+    // Nothing is allocated while transfers are under way, because no caller could report the
+    // failure.
     _retry.reserve(_commands.size());
     _finished = std::make_unique<IoRequest*[]>(depth);
     _backlog.reserve(depth);
   }
   ~RingQueue() override {
-    // A registration belongs to the thread that made it and ends with it. Another one must forget it, or it would
-    // undo one of its own.
+    // A registration belongs to the thread that made it, and ends with that thread. Another thread
+    // must only forget it. To undo it would undo a registration of its own.
     if (_registrant != 0 && _registrant != ::gettid()) _ring.int_flags = 0;
     ::io_uring_queue_exit(&_ring);
   }
@@ -87,7 +89,8 @@ class RingQueue final : public IoQueue {
     }
   }
 
-  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
+  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for,
+                   std::uint64_t timeout_ns) override {
     for (Command* command : _retry) prepare(*command);
     _retry.clear();
     if (_under_way > 0) {
@@ -108,33 +111,35 @@ class RingQueue final : public IoQueue {
   }
 
  private:
-  //! One transfer the kernel is asked for; what it did short is asked for again.
+  //! One transfer in the kernel. If it is short, the rest is submitted again.
   struct Command {
     IoRequest* request = nullptr;
     Piece piece;
     std::byte* data = nullptr;
     unsigned retries = 0;
+    unsigned cancelled = 0;
     bool registered = false;  // data is in the ring's registered memory
     Command* next_free = nullptr;
   };
 
   //! Without a claim completions come by interrupt.
-  void claim_poll_queues(bool one_thread) {
+  void claim_poll_queues(bool single_issuer) {
     if (!_settings.poll_queues) return;
     // A kernel thread that submits does so from any CPU.
     const auto cpu = _settings.sq_polling ? std::optional<unsigned>{} : cpu_of_pinned_thread();
-    if (one_thread) {
+    if (single_issuer) {
       if (auto claim = _settings.poll_queues->claim(cpu)) _claim.emplace(std::move(*claim));
     }
     _settings.polled = _claim.has_value();
   }
 
-  void set_up(bool one_thread) {
-    if (const int error = init_ring(_ring, _depth, _settings, one_thread); error != 0)
+  void set_up(bool single_issuer) {
+    if (const int error = init_ring(_ring, _depth, _settings, single_issuer); error != 0)
       throw Error(Status{Errc::kUnsupported, error, kNoPage}, "setting up an io_uring");
   }
 
-  //! What the kernel cannot submit at once, it leaves to workers of its own for this thread. False if it refuses.
+  //! Pins the kernel's workers for this thread, which submit what cannot be submitted at once.
+  //! False if the kernel refuses.
   [[nodiscard]] bool pin_kernel_workers(unsigned cpu) noexcept {
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
@@ -142,14 +147,14 @@ class RingQueue final : public IoQueue {
     return ::io_uring_register_iowq_aff(&_ring, sizeof cpus, &cpus) == 0;
   }
 
-  //! Of memory that is wanted back, as soon as no transfer uses it.
+  //! Unregisters retired memory, as soon as no transfer uses it.
   void let_go_of_memory() noexcept {
     if (!_settings.memory || !_settings.memory->retired() || _under_way > 0) return;
     (void)::io_uring_unregister_buffers(&_ring);
     _settings.memory.reset();
   }
 
-  //! Cuts what waits into commands, as long as there are any.
+  //! Puts waiting requests into commands, as long as commands are free.
   void feed() noexcept {
     if (_backlog.empty()) return;
     auto waiting = _backlog.begin();
@@ -170,10 +175,11 @@ class RingQueue final : public IoQueue {
       ++_under_way;
       command.request = &request;
       command.retries = 0;
+      command.cancelled = 0;
       command.registered = _settings.memory && request.registered != nullptr;
       command.data = (command.registered ? request.registered : request.data) + request.done_bytes;
-      command.piece =
-          _targets.layout.piece(request.offset + request.done_bytes, request.bytes - request.done_bytes);
+      command.piece = _targets.layout.piece(request.offset + request.done_bytes,
+                                            request.bytes - request.done_bytes);
       if (_settings.passthrough) {
         const std::uint64_t limit = _targets.name_spaces[command.piece.device].max_transfer_bytes;
         command.piece.bytes = std::min(command.piece.bytes, limit);
@@ -194,13 +200,14 @@ class RingQueue final : public IoQueue {
       sqe = ::io_uring_get_sqe(&_ring);
     }
     const Piece& piece = command.piece;
-    const int fd = _settings.registered_files ? static_cast<int>(piece.device) : _targets.fds[piece.device];
+    const int fd =
+        _settings.registered_files ? static_cast<int>(piece.device) : _targets.fds[piece.device];
     const auto bytes = static_cast<std::uint32_t>(piece.bytes);
     const bool read = command.request->op == IoRequest::Op::kRead;
     if (_settings.passthrough) {
       nvme::prepare_transfer(*sqe, fd, _targets.name_spaces[piece.device],
-                             read ? nvme::Opcode::kRead : nvme::Opcode::kWrite, piece.offset, command.data,
-                             bytes);
+                             read ? nvme::Opcode::kRead : nvme::Opcode::kWrite, piece.offset,
+                             command.data, bytes);
     } else if (read) {
       ::io_uring_prep_read(sqe, fd, command.data, bytes, piece.offset);
     } else {
@@ -220,8 +227,8 @@ class RingQueue final : public IoQueue {
     }
   }
 
-  //! Hands over what was prepared and waits. Signals, a full completion queue and "try again" are no
-  //! failures: the commands stay prepared or in flight, and the next turn comes here again.
+  //! Submits what was prepared, and waits. A signal, a full completion queue, or "try again" is no
+  //! failure: the commands stay prepared or in flight, and the next call continues.
   void enter(unsigned wait_for, std::uint64_t timeout_ns) noexcept {
     if (_settings.polled) return poll(wait_for, timeout_ns);
     if (wait_for > 0 && ::io_uring_cq_ready(&_ring) < wait_for) {
@@ -236,12 +243,13 @@ class RingQueue final : public IoQueue {
     }
   }
 
-  //! On a polled ring the kernel's own wait knows no timeout, so the loop is here. It collects as it goes, because the kernel
-  //! does not poll while there are completions that were not taken. It keeps the core as long as a device that is well
-  //! would let it wait: whoever gets the core instead may have it for a scheduler's slice, the time of many reads.
+  //! On a polled ring the kernel's wait has no timeout, so the loop is here. It takes completions
+  //! in each round, because the kernel does not poll while there are completions that were not
+  //! taken. It keeps the core for as long as a read from a healthy device may take. If it yielded,
+  //! another thread might keep the core for a time slice, as long as many reads take.
   void poll(unsigned wait_for, std::uint64_t timeout_ns) noexcept {
     constexpr std::uint64_t kKeepCoreNs = 1'000'000;
-    const std::uint64_t start = wait_for > 0 ? clock_ns() : 0;
+    const std::uint64_t start = wait_for > 0 ? now_ns() : 0;
     std::uint64_t yield_at = start + kKeepCoreNs;
     for (std::uint64_t last = start;;) {
       const bool submits = ::io_uring_sq_ready(&_ring) > 0;
@@ -254,13 +262,13 @@ class RingQueue final : public IoQueue {
       const unsigned seen = collect();
       if (_finished_count >= wait_for || !_retry.empty()) return;
       if (seen > 0) feed();  // of a request that is cut into more commands than there were
-      const std::uint64_t now = clock_ns();
+      const std::uint64_t now = now_ns();
       if (!submits && seen == 0) _empty_poll_ns += now - last;
       if (now - start >= timeout_ns) return;
       last = now;
       if (now < yield_at) continue;
       ::sched_yield();
-      yield_at = clock_ns() + kKeepCoreNs;
+      yield_at = now_ns() + kKeepCoreNs;
     }
   }
 
@@ -271,7 +279,8 @@ class RingQueue final : public IoQueue {
     io_uring_cqe* cqe = nullptr;
     io_uring_for_each_cqe(&_ring, head, cqe) {
       ++seen;
-      if (cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;  // liburing emulates timeouts before 5.11
+      // Liburing emulates timeouts before 5.11.
+      if (cqe->user_data == LIBURING_UDATA_TIMEOUT) continue;
       complete(*static_cast<Command*>(::io_uring_cqe_get_data(cqe)), cqe->res);
     }
     ::io_uring_cq_advance(&_ring, seen);
@@ -289,18 +298,25 @@ class RingQueue final : public IoQueue {
     if (--request.commands == 0 && request.done_bytes == request.bytes) finish(request);
   }
 
-  //! Books what the kernel says of a command: bytes or 0, an NVMe status, or -errno. False if it, or the rest of
-  //! it, must be asked for again.
+  //! Handles a command's result: bytes or 0, an NVMe status, or -errno. False if the command, or
+  //! the rest of it, must be submitted again.
   [[nodiscard]] bool account(Command& command, int result) const noexcept {
-    const std::int64_t wanted = _settings.passthrough ? 0 : static_cast<std::int64_t>(command.piece.bytes);
+    const std::int64_t wanted =
+        _settings.passthrough ? 0 : static_cast<std::int64_t>(command.piece.bytes);
     if (result == wanted) [[likely]]
       return true;
     IoRequest& request = *command.request;
     if (result == -EINTR || result == -EAGAIN) return false;
+    // The thread that submitted it ended before the kernel began with it. (The library cancels
+    // nothing.) Bounded, because this thread may end, too.
+    if (result == -ECANCELED && command.cancelled < kMaxCancelled) {
+      ++command.cancelled;
+      return false;
+    }
     if (result < 0) {
       request.error = -result;
     } else if (_settings.passthrough) {
-      if (nvme::may_pass(result) && command.retries < nvme::kMostRetries) {
+      if (nvme::may_pass(result) && command.retries < nvme::kMaxRetries) {
         ++command.retries;
         ++request.retries;
         return false;
@@ -308,7 +324,8 @@ class RingQueue final : public IoQueue {
       request.device_status = static_cast<std::uint16_t>(result & nvme::kStatusMask);
       request.error = nvme::errno_of(request.device_status);
     } else if (result == 0) {
-      request.error = request.op == IoRequest::Op::kRead ? ENODATA : EIO;  // past the end; no progress
+      // Past the end; no progress.
+      request.error = request.op == IoRequest::Op::kRead ? ENODATA : EIO;
     } else {
       command.data += result;
       command.piece.offset += static_cast<std::uint64_t>(result);
@@ -326,10 +343,11 @@ class RingQueue final : public IoQueue {
   unsigned _in_flight = 0;  // requests
   pid_t _registrant = 0;    // the thread that registered the ring
   std::vector<Command> _commands;
-  Command* _free = nullptr;          // a list by next_free
-  unsigned _under_way = 0;           // commands
-  std::vector<Command*> _retry;      // short, interrupted, or failed for now: asked for with the next reap
-  std::vector<IoRequest*> _backlog;  // not, or not wholly, put into commands
+  Command* _free = nullptr;  // a list by next_free
+  unsigned _under_way = 0;   // commands
+  // Short, interrupted, or failed for now: asked for with the next reap.
+  std::vector<Command*> _retry;
+  std::vector<IoRequest*> _backlog;         // not, or not wholly, put into commands
   std::unique_ptr<IoRequest*[]> _finished;  // not reaped; room for all that may be in flight
   unsigned _finished_count = 0;
   std::uint64_t _empty_poll_ns = 0;
@@ -337,9 +355,9 @@ class RingQueue final : public IoQueue {
 
 }  // namespace
 
-std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets, const RingSettings& settings, unsigned depth,
-                                         bool one_thread) {
-  return std::make_unique<RingQueue>(targets, settings, depth, one_thread);
+std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets, const RingSettings& settings,
+                                         unsigned depth, bool single_issuer) {
+  return std::make_unique<RingQueue>(targets, settings, depth, single_issuer);
 }
 
 }  // namespace vmcache

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/nvme_command.hpp"
 #include "storage/queues.hpp"
@@ -21,11 +21,13 @@ namespace {
 
 constexpr unsigned kSqThreadIdleMs = 50;  // then it sleeps, and the next submission wakes it
 
-unsigned flags_of(const RingSettings& settings, bool one_thread) noexcept {
+unsigned flags_of(const RingSettings& settings, bool single_issuer) noexcept {
   unsigned flags = 0;
   if (settings.passthrough) flags |= IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
-  // Completions are handled when this thread asks for them instead of interrupting it; needs a single submitter.
-  if (settings.deferred && one_thread) flags |= IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  // Completions are handled when this thread asks for them instead of interrupting it; needs a
+  // single submitter.
+  if (settings.deferred && single_issuer)
+    flags |= IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
   if (settings.polled) flags |= IORING_SETUP_IOPOLL;
   if (settings.sq_polling) flags |= IORING_SETUP_SQPOLL;
   return flags;
@@ -52,8 +54,8 @@ class Trial {
  public:
   Trial(const Targets& targets, RingSettings& settings) : _targets(targets), _settings(settings) {}
 
-  //! Reads a page of every device. Returns the errno of the ring or of a transfer that it refuses; that a device
-  //! fails to read is not the ring's affair.
+  //! Reads a page of every device. Returns the errno if the ring, or a transfer on it, is refused.
+  //! A device's own read error does not count.
   [[nodiscard]] int read_all() const {
     int error = 0;
     const OwnedRing ring = make_ring(_settings, error);
@@ -98,8 +100,8 @@ class Trial {
     const AlignedBuffer page(kPageSize);
     io_uring_sqe* sqe = ::io_uring_get_sqe(&ring);
     if (_settings.passthrough) {
-      nvme::prepare_transfer(*sqe, _targets.fds[device], _targets.name_spaces[device], nvme::Opcode::kRead, 0,
-                             page.bytes().data(), kPageSize);
+      nvme::prepare_transfer(*sqe, _targets.fds[device], _targets.name_spaces[device],
+                             nvme::Opcode::kRead, 0, page.bytes().data(), kPageSize);
     } else {
       ::io_uring_prep_read(sqe, _targets.fds[device], page.bytes().data(), kPageSize, 0);
     }
@@ -123,11 +125,11 @@ class Chooser {
  public:
   Chooser(const std::string& name, RingSettings& settings) : _name(name), _settings(settings) {}
 
-  //! Switches `feature` of the settings on if it is wanted and `attempt` (0 or an errno) succeeds; else says why
-  //! not, if `why_not` does not do so already.
+  //! Switches `feature` of the settings on if it is wanted and `attempt` (0 or an errno) succeeds;
+  //! else says why not, if `why_not` does not do so already.
   template <typename Attempt>
-  void choose(Switch wanted, bool RingSettings::*feature, std::string_view what, std::string why_not,
-              Attempt attempt) {
+  void choose(Switch wanted, bool RingSettings::*feature, std::string_view what,
+              std::string why_not, Attempt attempt) {
     if (wanted == Switch::kOff) return;
     int error = 0;
     if (why_not.empty()) {
@@ -157,9 +159,10 @@ void require_passthrough(const Trial& trial, const std::string& name) {
   if (error == 0) error = trial.read_all();
   if (error == 0) return;
   const bool denied = error == EACCES || error == EPERM;
-  throw Error(Status{Errc::kUnsupported, error, kNoPage},
-              name + (denied ? ": no permission for NVMe commands (CAP_SYS_ADMIN is needed)"
-                             : ": this kernel or device has no NVMe passthrough by io_uring (Linux 5.19)"));
+  throw Error(
+      Status{Errc::kUnsupported, error, kNoPage},
+      name + (denied ? ": no permission for NVMe commands (CAP_SYS_ADMIN is needed)"
+                     : ": this kernel or device has no NVMe passthrough by io_uring (Linux 5.19)"));
 }
 
 }  // namespace
@@ -178,9 +181,10 @@ std::string RingSettings::description() const {
   return text;
 }
 
-int init_ring(io_uring& ring, unsigned entries, const RingSettings& settings, bool one_thread) noexcept {
+int init_ring(io_uring& ring, unsigned entries, const RingSettings& settings,
+              bool single_issuer) noexcept {
   io_uring_params params{};
-  params.flags = flags_of(settings, one_thread) | IORING_SETUP_CLAMP;
+  params.flags = flags_of(settings, single_issuer) | IORING_SETUP_CLAMP;
   if (settings.sq_polling) {
     params.sq_thread_idle = kSqThreadIdleMs;
     if (settings.sq_owner) {
@@ -199,7 +203,8 @@ int probe_io_uring() noexcept {
 }
 
 RingSettings choose_ring_settings(const IoUringOptions& options, const Targets& targets,
-                                  const std::string& why_not_polled, const std::string& name, Log& log) {
+                                  const std::string& why_not_polled, const std::string& name,
+                                  Logger& logger) {
   if (options.sq_polling == Switch::kOn && options.deferred == Switch::kOn) {
     throw Error(Errc::kInvalidOption,
                 "io_uring.sq_polling and io_uring.deferred are on: one of them, not both");
@@ -211,10 +216,11 @@ RingSettings choose_ring_settings(const IoUringOptions& options, const Targets& 
   Chooser chooser(name, settings);
   const auto read = [&] { return trial.read_all(); };
   chooser.choose(options.polled, &RingSettings::polled, "polled completions", why_not_polled, read);
-  // By name only one of the two can be had; deferred completions are the ones that cost nothing.
+  // Only one of the two can be on. Deferred completions cost nothing.
   const bool deferred_wins = options.sq_polling == Switch::kAuto && options.deferred == Switch::kOn;
   chooser.choose(options.sq_polling, &RingSettings::sq_polling, "SQ polling",
-                 deferred_wins ? "deferred task run excludes it" : "", [&] { return trial.own_sq_thread(); });
+                 deferred_wins ? "deferred task run excludes it" : "",
+                 [&] { return trial.own_sq_thread(); });
   chooser.choose(options.deferred, &RingSettings::deferred, "deferred task run",
                  settings.sq_polling ? "SQ polling excludes it" : "", read);
   chooser.choose(options.registered_files, &RingSettings::registered_files, "registered files", "",
@@ -222,7 +228,7 @@ RingSettings choose_ring_settings(const IoUringOptions& options, const Targets& 
   chooser.choose(options.registered_ring, &RingSettings::registered_ring, "a registered ring", "",
                  [&] { return trial.register_ring(); });
   if (!chooser.missing().empty())
-    log(LogLevel::kInfo, fmt::format("{}: without {}", name, chooser.missing()));
+    logger(LogLevel::kInfo, fmt::format("{}: without {}", name, chooser.missing()));
   return settings;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Which of io_uring's features the rings of a storage use: asked for, and had here.
+// Which features of io_uring the rings of a storage use: those that were asked for and work here.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,7 @@ struct io_uring;
 
 namespace vmcache {
 
-class Log;
+class Logger;
 class PollQueues;
 class RegisteredMemory;
 struct Targets;
@@ -20,10 +20,10 @@ struct Targets;
 struct RingSettings {
   bool passthrough = false;
   bool registered_files = false;
-  bool registered_ring = false;  //!< where one thread uses the ring
-  bool deferred = false;         //!< where one thread uses the ring
-  bool polled =
-      false;  //!< on passthrough: where one thread uses the ring and has claimed the queues it polls
+  bool registered_ring = false;  //!< only for rings that one thread uses
+  bool deferred = false;         //!< only for rings that one thread uses
+  //! On passthrough only for rings that one thread uses and that have claimed the queues they poll.
+  bool polled = false;
   bool sq_polling = false;
   //! A ring that owns the kernel thread which submits for all others; while sq_polling.
   std::shared_ptr<io_uring> sq_owner;
@@ -36,16 +36,17 @@ struct RingSettings {
 
 //! Sets up `ring` with at least `entries` entries. Returns 0 or an errno.
 [[nodiscard]] int init_ring(io_uring& ring, unsigned entries, const RingSettings& settings,
-                            bool one_thread) noexcept;
+                            bool single_issuer) noexcept;
 
 //! 0 if this process may use io_uring, else the errno with which it is refused.
 [[nodiscard]] int probe_io_uring() noexcept;
 
-//! Tries the features of `options` with reads of `targets`. `why_not_polled` is empty if all devices have poll
-//! queues. What Switch::kAuto does not get is logged. Throws Error: kUnsupported (passthrough, or what was asked
-//! for by name), kInvalidOption.
-[[nodiscard]] RingSettings choose_ring_settings(const IoUringOptions& options, const Targets& targets,
-                                                const std::string& why_not_polled, const std::string& name,
-                                                Log& log);
+//! Tries the features of `options` with reads of `targets`. `why_not_polled` is empty if all
+//! devices have poll queues. A feature that is kAuto and does not work is logged and left out.
+//! Throws Error: kUnsupported (passthrough, or what was asked for by name), kInvalidOption.
+[[nodiscard]] RingSettings choose_ring_settings(const IoUringOptions& options,
+                                                const Targets& targets,
+                                                const std::string& why_not_polled,
+                                                const std::string& name, Logger& logger);
 
 }  // namespace vmcache

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Threads that read, write and scan one tree at once, in pools that hold all of it and in pools of 16 pages.
+// Threads that read, write and scan one tree at once, in pools that hold all of it and in pools of
+// 16 pages.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -18,7 +19,8 @@ using test::key_number;
 using test::number_key;
 using test::TreeFixture;
 
-//! A value that shows whether it is whole: the number again and again, and its length follows from it.
+//! A value that shows whether it is whole: the number again and again, and its length follows from
+//! it.
 std::string value_of(std::uint64_t number, std::uint64_t version) {
   const std::string word = number_key(number * 1000003 + version);
   std::string value = word;
@@ -46,12 +48,12 @@ class Threads {
         }
       });
   }
-  //! Longer if `operations` has not got to `least` by then, as on a slow machine. Where it never does, threads block
-  //! each other, and the test's time limit ends it.
+  //! Longer if `operations` has not got to `least` by then, as on a slow machine. Where it never
+  //! does, threads block each other, and the test's time limit ends it.
   void run_for(std::chrono::milliseconds duration, const std::atomic<std::uint64_t>& operations,
-               std::uint64_t least) {
+               std::uint64_t min) {
     const auto end = std::chrono::steady_clock::now() + duration;
-    while (!_stop && (std::chrono::steady_clock::now() < end || operations < least)) {
+    while (!_stop && (std::chrono::steady_clock::now() < end || operations < min)) {
       std::this_thread::sleep_for(std::chrono::milliseconds{5});
     }
     join();
@@ -85,7 +87,8 @@ class BTreeConcurrency : public testing::TestWithParam<Case> {
 
   BTreeConcurrency() : _fixture(GetParam().frames) {}
 
-  //! Keys that are a multiple of four are always there, with changing values; the others come and go.
+  //! Keys that are a multiple of four are always there, with changing values; the others come and
+  //! go.
   void fill() {
     for (std::uint64_t n = 0; n < GetParam().keys; n += 4)
       _fixture.tree->insert(number_key(n), value_of(n, 0));
@@ -110,7 +113,8 @@ class BTreeConcurrency : public testing::TestWithParam<Case> {
     std::mt19937_64 random{seed};
     while (!_threads.stopped()) {
       const std::uint64_t n = random() % GetParam().keys;
-      const bool found = _fixture.tree->lookup(number_key(n), [&](Bytes value) { expect_whole(n, value); });
+      const bool found =
+          _fixture.tree->lookup(number_key(n), [&](Bytes value) { expect_whole(n, value); });
       EXPECT_TRUE(found || n % 4 != 0) << "an entry was not found: " << n;
       _operations.fetch_add(1, std::memory_order_relaxed);
     }
@@ -125,7 +129,8 @@ class BTreeConcurrency : public testing::TestWithParam<Case> {
         const std::uint64_t n = key_number(key);
         expect_whole(n, value);
         if (previous) {
-          EXPECT_TRUE(direction == Direction::kAscending ? *previous < n : *previous > n) << "out of order";
+          EXPECT_TRUE(direction == Direction::kAscending ? *previous < n : *previous > n)
+              << "out of order";
         }
         previous = n;
         seen_fixed += n % 4 == 0;
@@ -160,8 +165,8 @@ TEST_P(BTreeConcurrency, ReadersWritersAndScansBothWaysSeeWholeEntriesAndNeverBl
   _threads.run_for(kDuration, _operations, 100);
   const BTreeShape shape = _fixture.verify();
   std::printf("%lu operations, %lu scans, %lu pages, %lu reads\n",
-              static_cast<unsigned long>(_operations.load()), static_cast<unsigned long>(_scans.load()),
-              static_cast<unsigned long>(shape.pages()),
+              static_cast<unsigned long>(_operations.load()),
+              static_cast<unsigned long>(_scans.load()), static_cast<unsigned long>(shape.pages()),
               static_cast<unsigned long>(_fixture.pool->stats().read_pages));
 }
 
@@ -234,8 +239,8 @@ TEST_P(BTreeLargeValues, AreReadWholeWhileTheyAreReplaced) {
     std::mt19937_64 random{i};
     while (!_threads.stopped()) {
       const std::uint64_t n = random() % kKeys;
-      EXPECT_FALSE(_fixture.tree->upsert(number_key(n),
-                                         large(n + random() % 2, static_cast<char>('a' + random() % 26))));
+      EXPECT_FALSE(_fixture.tree->upsert(
+          number_key(n), large(n + random() % 2, static_cast<char>('a' + random() % 26))));
       _operations.fetch_add(1, std::memory_order_relaxed);
     }
   });
@@ -265,12 +270,16 @@ INSTANTIATE_TEST_SUITE_P(Pools, BTreeConcurrency,
                                          Case{"few_hot_keys", 2048, 120, 2},
                                          Case{"larger_than_pool", 64, 8000, 1},
                                          Case{"16_frames_20_threads", 16, 1500, 5}),
-                         [](const testing::TestParamInfo<Case>& c) { return std::string{c.param.name}; });
+                         [](const testing::TestParamInfo<Case>& c) {
+                           return std::string{c.param.name};
+                         });
 
 INSTANTIATE_TEST_SUITE_P(Pools, BTreeLargeValues,
                          testing::Values(Case{"all_in_memory", 2048, 0, 0},
                                          Case{"larger_than_pool", 48, 0, 0}),
-                         [](const testing::TestParamInfo<Case>& c) { return std::string{c.param.name}; });
+                         [](const testing::TestParamInfo<Case>& c) {
+                           return std::string{c.param.name};
+                         });
 
 }  // namespace
 }  // namespace vmcache

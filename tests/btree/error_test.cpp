@@ -65,15 +65,18 @@ class BTreeErrors : public testing::Test {
       return false;
     }
   }
-  //! try_emplace came after insert threw, so the map is right; the tree must not have the key if it has not.
+  //! try_emplace came after insert threw, so the map is right; the tree must not have the key if it
+  //! has not.
   void unchanged_by_insert(const std::string& key) {
-    EXPECT_EQ(_tree->get(key).has_value(), _model.contains(key)) << "a failed insert left its entry";
+    EXPECT_EQ(_tree->get(key).has_value(), _model.contains(key))
+        << "a failed insert left its entry";
   }
 
   void expect_tree_is_model() {
     const BTreeShape shape = _tree->verify();
     const PoolStats stats = _pool->stats();
-    EXPECT_EQ(shape.pages(), stats.allocated_pages - stats.freed_pages) << "pages leaked or freed twice";
+    EXPECT_EQ(shape.pages(), stats.allocated_pages - stats.freed_pages)
+        << "pages leaked or freed twice";
     EXPECT_EQ(shape.entries, _model.size());
     auto expected = _model.begin();
     _tree->scan(Bound::all(), [&](Bytes key, Bytes value) {
@@ -142,8 +145,9 @@ TEST_F(BTreeErrors, AFullDatabaseRefusesAndStaysWhole) {
     const std::string value(random() % 8 == 0 ? 3000 + random() % 30000 : random() % 900, 'v');
     try {
       if (random() % 4 == 0 && !_model.empty()) {
-        const std::string erased =
-            _model.lower_bound(key) == _model.end() ? _model.begin()->first : _model.lower_bound(key)->first;
+        const std::string erased = _model.lower_bound(key) == _model.end()
+                                       ? _model.begin()->first
+                                       : _model.lower_bound(key)->first;
         EXPECT_TRUE(_tree->erase(erased));
         _model.erase(erased);
       } else {

@@ -95,7 +95,8 @@ TEST(BTreeLimits, SearchesForKeysThatAreLongerThanAny) {
   f.tree->scan(Bound::at(longer), [&](Bytes, Bytes value) { return seen += value.view(), true; });
   EXPECT_EQ(seen, "2");
   seen.clear();
-  f.tree->scan_descending(Bound::at(longer), [&](Bytes, Bytes value) { return seen += value.view(), true; });
+  f.tree->scan_descending(Bound::at(longer),
+                          [&](Bytes, Bytes value) { return seen += value.view(), true; });
   EXPECT_EQ(seen, "1");
 }
 
@@ -144,7 +145,8 @@ TEST(BTreeLimits, UpdatesLargeValuesInPlaceUpToOneExtent) {
   const TreeFixture f{2048};
   const std::size_t mib = 1 << 20;
   f.tree->insert("mib", std::string(mib, 'a'));
-  EXPECT_TRUE(f.tree->update("mib", [](std::span<std::byte> value) { value.back() = std::byte{'z'}; }));
+  EXPECT_TRUE(
+      f.tree->update("mib", [](std::span<std::byte> value) { value.back() = std::byte{'z'}; }));
   EXPECT_EQ(f.tree->get("mib")->back(), 'z');
   f.tree->insert("more", std::string(mib + 1, 'a'));
   refused_as_too_large([&] { f.tree->update("more", [](std::span<std::byte>) { FAIL(); }); });

@@ -20,11 +20,13 @@ using test::TreeFixture;
 
 std::string value_of(std::uint64_t number) {
   // Every hundredth does not fit into a leaf.
-  return std::string(number % 100 == 7 ? 3000 + number : number % 150, static_cast<char>('a' + number % 26));
+  return std::string(number % 100 == 7 ? 3000 + number : number % 150,
+                     static_cast<char>('a' + number % 26));
 }
 
 void fill(BTree& tree, std::uint64_t entries) {
-  for (std::uint64_t n = 0; n < entries; ++n) ASSERT_TRUE(tree.insert(number_key(2 * n), value_of(2 * n)));
+  for (std::uint64_t n = 0; n < entries; ++n)
+    ASSERT_TRUE(tree.insert(number_key(2 * n), value_of(2 * n)));
 }
 
 //! Odd numbers are not there. Some keys are asked for more than once.
@@ -87,7 +89,8 @@ TEST_P(LookupEach, AnswersTasksToo) {
   const std::uint32_t seed = test::test_seed();
   std::vector<std::vector<std::string>> keys;
   std::vector<Answers> answers;
-  for (std::uint32_t task = 0; task < 8; ++task) keys.push_back(random_keys(200, kEntries, seed + task));
+  for (std::uint32_t task = 0; task < 8; ++task)
+    keys.push_back(random_keys(200, kEntries, seed + task));
   for (const auto& each : keys) answers.emplace_back(each).entries(kEntries);
   {
     Worker worker{*f.pool};
@@ -117,7 +120,8 @@ TEST(LookupEach, SeesWholeEntriesBesideWriters) {
   const TreeFixture f{64};
   fill(*f.tree, kEntries);
   std::atomic<bool> stop{false};
-  // Entries with odd numbers come and go between those that are looked up: splits and merges all the time.
+  // Entries with odd numbers come and go between those that are looked up: splits and merges all
+  // the time.
   std::thread writer([&] {
     std::mt19937_64 random{7};
     while (!stop) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random operations on a tree and on std::map, which must agree on every result; the seed replays a run.
+// Random operations on a tree and on std::map, which must agree on every result; the seed replays a
+// run.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -182,15 +183,15 @@ TEST_P(ModelTest, TheTreeAgreesWithAMap) {
   EXPECT_EQ(shape.pages(), 1u) << "an empty tree is its root";
 }
 
-INSTANTIATE_TEST_SUITE_P(Mixes, ModelTest,
-                         testing::Values(Mix{"small", 12, 40, 256, 0, 0, 4096, 250000},
-                                         Mix{"few_letters", 14, 10, 2, 0, 0, 4096, 150000},
-                                         Mix{"longest", BTree::kMaxKey, BTree::kMaxInlineValue, 3, 0, 0, 4096,
-                                             12000},
-                                         Mix{"long_prefix", 20, 30, 4, BTree::kMaxKey - 20, 0, 4096, 60000},
-                                         Mix{"larger_than_pool", 30, 200, 256, 3, 0, 32, 20000},
-                                         Mix{"large_values", 16, 900, 8, 0, 60, 1024, 6000}),
-                         [](const testing::TestParamInfo<Mix>& mix) { return std::string{mix.param.name}; });
+INSTANTIATE_TEST_SUITE_P(
+    Mixes, ModelTest,
+    testing::Values(Mix{"small", 12, 40, 256, 0, 0, 4096, 250000},
+                    Mix{"few_letters", 14, 10, 2, 0, 0, 4096, 150000},
+                    Mix{"longest", BTree::kMaxKey, BTree::kMaxInlineValue, 3, 0, 0, 4096, 12000},
+                    Mix{"long_prefix", 20, 30, 4, BTree::kMaxKey - 20, 0, 4096, 60000},
+                    Mix{"larger_than_pool", 30, 200, 256, 3, 0, 32, 20000},
+                    Mix{"large_values", 16, 900, 8, 0, 60, 1024, 6000}),
+    [](const testing::TestParamInfo<Mix>& mix) { return std::string{mix.param.name}; });
 
 }  // namespace
 }  // namespace vmcache

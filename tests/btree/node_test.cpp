@@ -62,8 +62,8 @@ TEST(Node, BreaksTiesOfHeadsByTheRestOfTheKey) {
   std::vector<std::string> keys;
   for (int i = 0; i < 120; ++i)
     keys.push_back("same" + std::string(static_cast<std::size_t>(i % 5), 'x') + std::to_string(i));
-  keys.insert(keys.end(),
-              {"", std::string(1, '\0'), std::string(2, '\0'), std::string(5, '\0'), "sam", "same"});
+  keys.insert(keys.end(), {"", std::string(1, '\0'), std::string(2, '\0'), std::string(5, '\0'),
+                           "sam", "same"});
   std::vector<std::string> shuffled = keys;
   std::shuffle(shuffled.begin(), shuffled.end(), std::mt19937{7});
   for (const std::string& key : shuffled) put(node, key, key + "!");
@@ -104,7 +104,8 @@ TEST(Node, OrdersKeysThatDifferBehindTheirHeadsOrOnlyInLength) {
       const std::string key = tied_key(random);
       const auto place = keys.lower_bound(key);
       const NodeReader::Position position = node.read().lower_bound(key);
-      ASSERT_EQ(position.index, place == keys.end() ? keys.size() : place->second) << "seed " << seed;
+      ASSERT_EQ(position.index, place == keys.end() ? keys.size() : place->second)
+          << "seed " << seed;
       ASSERT_EQ(position.found, place != keys.end() && place->first == key) << "seed " << seed;
     }
   }
@@ -140,7 +141,8 @@ TEST(Node, LeavesWhatAllKeysBeginWithOutOfTheirHeads) {
         const std::string key = beginning_alike(random, alike);
         const auto place = keys.lower_bound(key);
         const NodeReader::Position position = node.read().lower_bound(key);
-        ASSERT_EQ(position.index, std::distance(keys.begin(), place)) << alike << " alike, seed " << seed;
+        ASSERT_EQ(position.index, std::distance(keys.begin(), place))
+            << alike << " alike, seed " << seed;
         ASSERT_EQ(position.found, place != keys.end() && *place == key);
         if (position.found && random() % 4 == 0) {
           node.erase(position.index);
@@ -148,7 +150,8 @@ TEST(Node, LeavesWhatAllKeysBeginWithOutOfTheirHeads) {
         } else if (!position.found && node.leaf_has_room(key.size(), 1)) {
           node.insert_leaf(position.index, key, std::string("v"), false);
           keys.insert(key);
-        } else if (!keys.empty() && random() % 8 == 0) {  // at the ends, so that all have more in common
+        } else if (!keys.empty() &&
+                   random() % 8 == 0) {  // at the ends, so that all have more in common
           const unsigned index = random() % 2 == 0 ? 0 : node.count() - 1;
           keys.erase(key_of(node, index));
           node.erase(index);
@@ -226,7 +229,8 @@ TEST(Node, SplitsAndMergesWithoutLosingAnything) {
   EXPECT_GT(right.count(), count / 3);
   EXPECT_LT(key_of(node, node.count() - 1), point.separator.key().view());
   EXPECT_GE(key_of(right, 0), point.separator.key().view());
-  EXPECT_FALSE(merge_nodes(node, right, point.separator.key())) << "the halves of a full node are no merge";
+  EXPECT_FALSE(merge_nodes(node, right, point.separator.key()))
+      << "the halves of a full node are no merge";
   while (right.count() > 3) right.erase(1);
   ASSERT_TRUE(merge_nodes(node, right, point.separator.key()));
   EXPECT_EQ(std::string{node.fences().lower.view()}, "key");
@@ -241,7 +245,8 @@ TEST(Node, ReadsOnlyItsPageWhateverTheBytesAre) {
   std::array<std::byte, kPageSize> copy;
   for (int round = 0; round < 3000; ++round) {
     for (std::size_t i = 0; i < kPageSize; i += 8) {
-      const std::uint64_t bits = round % 2 == 0 ? random() : random() & random() & 0x0fff0fff0fff0fff;
+      const std::uint64_t bits =
+          round % 2 == 0 ? random() : random() & random() & 0x0fff0fff0fff0fff;
       std::memcpy(page.get() + i, &bits, sizeof bits);
     }
     const NodeReader reader{page.get()};

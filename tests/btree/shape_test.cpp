@@ -20,7 +20,8 @@ std::vector<std::uint64_t> numbers(std::uint64_t count, Order order) {
   std::vector<std::uint64_t> list(count);
   std::iota(list.begin(), list.end(), 0);
   if (order == Order::kDescending) std::reverse(list.begin(), list.end());
-  if (order == Order::kRandom) std::shuffle(list.begin(), list.end(), std::mt19937_64{test::test_seed()});
+  if (order == Order::kRandom)
+    std::shuffle(list.begin(), list.end(), std::mt19937_64{test::test_seed()});
   return list;
 }
 
@@ -31,7 +32,8 @@ TEST_P(EveryOrder, TheTreeGrowsAndShrinksBackToOnePage) {
   const auto [in, out] = GetParam();
   const TreeFixture f{8192};
   const std::string value(100, 'v');
-  for (const std::uint64_t n : numbers(kCount, in)) ASSERT_TRUE(f.tree->insert(number_key(n), value));
+  for (const std::uint64_t n : numbers(kCount, in))
+    ASSERT_TRUE(f.tree->insert(number_key(n), value));
   BTreeShape shape = f.verify();
   EXPECT_EQ(shape.entries, kCount);
   EXPECT_GE(shape.levels, 3u);
@@ -59,10 +61,11 @@ INSTANTIATE_TEST_SUITE_P(InAndOut, EveryOrder,
 TEST(BTreeShape, NumbersOfEightBytesFillTheirNodes) {
   const TreeFixture f{16384};
   constexpr std::uint64_t kCount = 200000;
-  for (const std::uint64_t n : numbers(kCount, Order::kRandom)) f.tree->insert(number_key(n), "12345678");
+  for (const std::uint64_t n : numbers(kCount, Order::kRandom))
+    f.tree->insert(number_key(n), "12345678");
   const BTreeShape shape = f.verify();
-  // 8 bytes of slot, 2 of length, 8 of value, and of the key no more than two bytes that its leaf does not
-  // share: 200 entries a full leaf, two thirds of that after random inserts.
+  // 8 bytes of slot, 2 of length, 8 of value, and of the key no more than two bytes that its leaf
+  // does not share: 200 entries a full leaf, two thirds of that after random inserts.
   EXPECT_LT(shape.leaf_pages, kCount / 115);
   EXPECT_LT(shape.inner_pages, shape.leaf_pages / 80);
 }

@@ -14,14 +14,14 @@
 
 namespace vmcache::test {
 
-//! The seed of a random test: --gtest_random_seed=N if given, else a new one. Printed, so that a failure can
-//! be played again.
+//! The seed of a random test: --gtest_random_seed=N if given, else a new one. Printed, so that a
+//! failure can be played again.
 inline std::uint32_t test_seed() {
   std::uint32_t seed = static_cast<std::uint32_t>(GTEST_FLAG_GET(random_seed));
   if (seed == 0) seed = std::random_device{}() % 99998 + 1;
   const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-  std::printf("replay: --gtest_filter=%s.%s --gtest_random_seed=%u\n", test->test_suite_name(), test->name(),
-              seed);
+  std::printf("replay: --gtest_filter=%s.%s --gtest_random_seed=%u\n", test->test_suite_name(),
+              test->name(), seed);
   testing::Test::RecordProperty("seed", static_cast<int>(seed));
   return seed;
 }
@@ -52,7 +52,8 @@ struct TreeFixture {
   BTreeShape verify() const {
     const BTreeShape shape = tree->verify();
     const PoolStats stats = pool->stats();
-    EXPECT_EQ(shape.pages(), stats.allocated_pages - stats.freed_pages) << "pages leaked or freed twice";
+    EXPECT_EQ(shape.pages(), stats.allocated_pages - stats.freed_pages)
+        << "pages leaked or freed twice";
     return shape;
   }
 

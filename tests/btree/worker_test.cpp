@@ -38,11 +38,11 @@ Task<> live(Worker& worker, BTree& tree, std::uint64_t task, std::uint64_t& done
     EXPECT_EQ(co_await tree.lookup(worker, number_key(n), buffer), value_of(n).size());
     EXPECT_EQ(std::to_integer<char>(buffer[15]), value_of(n)[0]);
     bool called = false;
-    const bool found = co_await tree.lookup(worker, number_key(n),
-                                            [&](Bytes value) { called = value.view() == value_of(n); });
+    const bool found = co_await tree.lookup(
+        worker, number_key(n), [&](Bytes value) { called = value.view() == value_of(n); });
     EXPECT_TRUE(found && called);
-    const bool updated = co_await tree.update(worker, number_key(n),
-                                              [](std::span<std::byte> value) { value[0] = std::byte{'!'}; });
+    const bool updated = co_await tree.update(
+        worker, number_key(n), [](std::span<std::byte> value) { value[0] = std::byte{'!'}; });
     EXPECT_TRUE(updated);
     EXPECT_FALSE(co_await tree.upsert(worker, number_key(n), value_of(n + 1)));
     EXPECT_TRUE(co_await tree.replace(worker, number_key(n), value_of(n + 2)));
@@ -63,7 +63,8 @@ Task<> scan_until(Worker& worker, const BTree& tree, Direction direction, const 
     while (co_await cursor.next(worker)) {
       const std::uint64_t n = key_number(cursor.key());
       if (previous) {
-        EXPECT_TRUE(direction == Direction::kAscending ? *previous < n : *previous > n) << "out of order";
+        EXPECT_TRUE(direction == Direction::kAscending ? *previous < n : *previous > n)
+            << "out of order";
       }
       previous = n;
     }
@@ -80,7 +81,8 @@ TEST_P(BTreeAwaitable, HundredsOfTasksOfOneWorkerShareATree) {
   std::uint64_t scans = 0;
   {
     Worker worker{*f.pool};
-    for (std::uint64_t task = 0; task < kTasks; ++task) worker.spawn(live(worker, *f.tree, task, done));
+    for (std::uint64_t task = 0; task < kTasks; ++task)
+      worker.spawn(live(worker, *f.tree, task, done));
     for (const Direction direction : {Direction::kAscending, Direction::kDescending}) {
       worker.spawn(scan_until(worker, *f.tree, direction, done, scans));
     }

@@ -14,7 +14,7 @@
 #include "check/damage.hpp"
 #include "pool/header.hpp"
 #include "support/database.hpp"
-#include "vmcache/btree/node_reader.hpp"
+#include "vmcache/detail/btree/node_reader.hpp"
 
 namespace vmcache {
 namespace {
@@ -31,7 +31,9 @@ struct Outcome {
   std::string output;
 };
 Outcome run(const std::string& arguments) {
-  const std::string command = std::string(VMCACHE_CHECK) + " " + arguments + " 2>&1";
+  // A checker that waits for ever is a failure, and not of the whole test's time.
+  const std::string command =
+      "timeout 120 '" + std::string(VMCACHE_CHECK) + "' " + arguments + " 2>&1";
   Outcome run;
   std::FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) return run;
@@ -103,7 +105,8 @@ TEST(Check, AStripedPoolIsSoundAndDamageIsNamedByDevice) {
   }
   const std::string both = first.path().string() + " " + second.path().string();
   EXPECT_EQ(run(both).status, 0) << run(both).output;
-  EXPECT_EQ(run(second.path().string() + " " + first.path().string()).status, 2) << "the order counts";
+  EXPECT_EQ(run(second.path().string() + " " + first.path().string()).status, 2)
+      << "the order counts";
   EXPECT_EQ(run(first.path().string()).status, 2);
   const auto flip = [](const TempFile& file, std::uint64_t offset) {
     std::fstream stream(file.path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -115,7 +118,8 @@ TEST(Check, AStripedPoolIsSoundAndDamageIsNamedByDevice) {
   flip(second, (16 << 10) + 100);  // page 4, behind the label
   const Outcome page = run(both);
   EXPECT_EQ(page.status, 1);
-  EXPECT_NE(page.output.find("damage: " + second.path().string()), std::string::npos) << page.output;
+  EXPECT_NE(page.output.find("damage: " + second.path().string()), std::string::npos)
+      << page.output;
   EXPECT_NE(page.output.find("page 4"), std::string::npos) << page.output;
   flip(second, (16 << 10) + 100);
   for (const std::uint64_t offset : {0, 9, 13, 20, 25, 40, 1000}) {
@@ -143,20 +147,83 @@ TEST(Check, WhatIsNotADatabaseIsRefused) {
   EXPECT_EQ(contents(empty.path()).size(), 0U);
 }
 
+std::string quoted(const std::filesystem::path& path) {
+  std::string text = "'";
+  text += path.string() + "'";
+  return text;
+}
+
+TEST(Check, TakesNamesWithSpacesAndWithBytesThatAreNotUtf8) {
+  if (!test::default_devices.empty()) GTEST_SKIP() << "is about files";
+  const TempFile pages;
+  const TempFile log;
+  {
+    Database database(on_files(pages, log));
+    fill(database);
+    database.close();
+  }
+  const std::filesystem::path name = pages.path().string() + " \xff\xc3(\xe2\x82\xac)";
+  std::filesystem::copy_file(pages.path(), name);
+  const std::string both = quoted(name) + " --log " + quoted(log.path());
+  EXPECT_EQ(run(both).status, 0) << run(both).output;
+  std::filesystem::resize_file(name, kPageSize);
+  const Outcome json = run(both + " --json");
+  std::filesystem::remove(name);
+  EXPECT_EQ(json.status, 1) << json.output;
+  EXPECT_NE(json.output.find("\\ufffd\\ufffd(\xe2\x82\xac)"), std::string::npos) << json.output;
+  EXPECT_EQ(json.output.find('\xff'), std::string::npos) << "JSON is UTF-8";
+}
+
+TEST(Check, RefusesAFifoWithoutWaiting) {
+  const std::filesystem::path fifo = "check-test-fifo";
+  std::filesystem::remove(fifo);
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const TempFile empty;
+  const Outcome alone = run(quoted(fifo));
+  const Outcome as_log = run(quoted(empty.path()) + " --log " + quoted(fifo));
+  std::filesystem::remove(fifo);
+  EXPECT_EQ(alone.status, 2) << alone.output;
+  EXPECT_NE(alone.output.find("FIFO"), std::string::npos) << alone.output;
+  EXPECT_EQ(as_log.status, 2) << as_log.output;
+}
+
+//! A pool may hold anything: what is under a root that is no B+tree is the embedder's.
+TEST(Check, ARootThatIsNoTreeIsARemark) {
+  for (const bool page_headers : {false, true}) {
+    for (const unsigned order : {0U, 2U}) {
+      Recorder recorder;
+      PoolOptions options = test::recorded_database(recorder, 64).pool;
+      options.page_header = page_headers;
+      {
+        BufferPool pool(options);
+        ExclusiveGuard page = pool.allocate(order);
+        *reinterpret_cast<int*>(page.as<std::byte>() + sizeof(PageHeader)) = 42;
+        pool.set_root(0, page.page_id());
+        page.release();
+        pool.close();
+      }
+      const check::Report report = test::check_images(recorder.content(), false);
+      EXPECT_TRUE(report.sound()) << report.text();
+      EXPECT_NE(report.text().find("is not a B+tree"), std::string::npos) << report.text();
+    }
+  }
+}
+
 TEST(Check, ATruncatedFileIsDamage) {
   const test::Logged database = test::closed_database();
   Images cut = database.images;
   const std::uint64_t size = cut[Recorder::kPages].size();
-  for (const std::uint64_t bytes : {size - kPageSize, size - 100, size / 2, std::uint64_t{kPageSize}}) {
+  for (const std::uint64_t bytes :
+       {size - kPageSize, size - 100, size / 2, std::uint64_t{kPageSize}}) {
     cut[Recorder::kPages].resize(bytes);
     const check::Report report = test::check_images(cut, true);
     EXPECT_TRUE(test::names(report, {Region::kHeader})) << bytes << ": " << report.text();
-    EXPECT_NE(test::ask(database, cut, database.least), Answer::kWrong) << bytes;
+    EXPECT_NE(test::ask(database, cut, database.min), Answer::kWrong) << bytes;
   }
   cut = database.images;
   cut[Recorder::kLog].resize(cut[Recorder::kLog].size() / 2);
   EXPECT_TRUE(test::names(test::check_images(cut, true), {Region::kMaster}));
-  EXPECT_NE(test::ask(database, cut, database.least), Answer::kWrong);
+  EXPECT_NE(test::ask(database, cut, database.min), Answer::kWrong);
 }
 
 TEST(Check, PagesThatChangedPlacesAreFoundWithAndWithoutChecksums) {
@@ -205,8 +272,9 @@ TEST(Check, TheLogOfAnotherDatabaseIsDamage) {
   EXPECT_TRUE(test::names(test::check_images(mixed, true), {Region::kHeader}));
 }
 
-//! A write that the device forgot leaves an old version of a page, with a checksum that is right. It is found where it
-//! contradicts its neighbours; where only entries differ it is not, by nobody: see docs/recovery.md.
+//! A write that the device forgot leaves an old version of a page, with a checksum that is right.
+//! It is found where it contradicts its neighbours; where only entries differ it is not, by nobody:
+//! see docs/recovery.md.
 TEST(Check, ALostWriteIsFoundIfThePagesAroundItHaveChangedWithIt) {
   Recorder recorder;
   Images before;

@@ -11,7 +11,7 @@
 #include "recovery/log_format.hpp"
 #include "recovery/master.hpp"
 #include "recovery/record.hpp"
-#include "vmcache/log.hpp"
+#include "vmcache/write_ahead_log.hpp"
 
 namespace vmcache::test {
 namespace {
@@ -59,7 +59,8 @@ void find_log_places(Recorder& recorder, Places& places) {
     const bool snapshot = static_cast<RecordType>(record.type) == RecordType::kSnapshot;
     const std::uint64_t at = kRingAt + record.begin % log.capacity_bytes();
     const std::uint64_t bytes = sizeof(RecordHeader) + record.body.size();
-    if (record.begin / log.capacity_bytes() != (record.begin + bytes) / log.capacity_bytes()) return;
+    if (record.begin / log.capacity_bytes() != (record.begin + bytes) / log.capacity_bytes())
+      return;
     places[snapshot ? check::Region::kSnapshot : check::Region::kRecord].push_back(
         {Recorder::kLog, at, bytes});
   });
@@ -72,7 +73,7 @@ Logged closed_database() {
   Logged database;
   database.history = run_workload({.seed = 7, .transactions = 220}, recorder);
   database.images = recorder.content();
-  database.least = database.history.commits();
+  database.min = database.history.commits();
   return database;
 }
 
@@ -83,7 +84,7 @@ Logged cut_database() {
   std::mt19937_64 random(3);
   const std::uint64_t moment = recorder.moment() * 4 / 5;
   database.images = recorder.cut(moment, random);
-  database.least = database.history.acknowledged(moment);
+  database.min = database.history.acknowledged(moment);
   return database;
 }
 
@@ -98,7 +99,8 @@ Plain plain_database(bool page_headers) {
     for (unsigned n = 0; n < 1200; ++n) {
       const std::string key = "key" + std::to_string(n * 7919 % 10007);
       const bool large = n % 100 == 0;
-      const std::string value(large ? 5000 + n * 10 : 20 + n % 200, static_cast<char>('a' + n % 26));
+      const std::string value(large ? 5000 + n * 10 : 20 + n % 200,
+                              static_cast<char>('a' + n % 26));
       tree.upsert(key, value);
       database.entries[key] = value;
     }
@@ -121,8 +123,7 @@ Places places_of(const Images& images, bool with_log) {
   const std::unique_ptr<Storage> pages = recorder.open(Recorder::kPages);
   const Header header = Header::read(*pages);
   Places places;
-  places[check::Region::kHeader].push_back(
-      {Recorder::kPages, 0, offsetof(Header, checksum) + sizeof(Header::checksum)});
+  places[check::Region::kHeader].push_back({Recorder::kPages, 0, sizeof(Header)});
   for (PageId page_id = header.free_list; page_id != kNoPage;) {
     places[check::Region::kFreeList].push_back({Recorder::kPages, page_id * kPageSize, kPageSize});
     images[Recorder::kPages].read(page_id * kPageSize, reinterpret_cast<std::byte*>(&page_id),
@@ -130,7 +131,8 @@ Places places_of(const Images& images, bool with_log) {
   }
   Finder finder(images, places);
   for (const PageId root : header.roots) {
-    if (root != kNoPage) btree::TreeWalk{finder, header.format != 0 ? sizeof(PageHeader) : 0}.run(root);
+    if (root != kNoPage)
+      btree::TreeWalk{finder, header.page_headers() ? sizeof(PageHeader) : 0}.run(root);
   }
   if (with_log) find_log_places(recorder, places);
   return places;
@@ -173,11 +175,11 @@ void put_page(Images& images, PageId page_id, const std::vector<std::byte>& byte
   images[Recorder::kPages].write(page_id * kPageSize, bytes.data(), kPageSize);
 }
 
-Answer ask(const Logged& database, const Images& images, std::size_t least) {
+Answer ask(const Logged& database, const Images& images, std::size_t min) {
   Recorder recorder(images);
   try {
     Database opened(recorded_database(recorder, 64));
-    return database.history.holds(read_state(opened), least) ? Answer::kRight : Answer::kWrong;
+    return database.history.holds(read_state(opened), min) ? Answer::kRight : Answer::kWrong;
   } catch (const Error&) {
     return Answer::kError;
   }

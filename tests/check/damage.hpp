@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Databases in memory, where their parts lie, and what library and checker say of them after something was changed.
+// Databases in memory, where their parts lie, and what library and checker say of them after
+// something was changed.
 #pragma once
 
 #include <array>
@@ -32,7 +33,7 @@ using Places = std::map<check::Region, std::vector<Place>>;
 struct Logged {
   Images images;
   History history;
-  std::size_t least = 0;  //!< commits that must be found
+  std::size_t min = 0;  //!< commits that must be found
 };
 [[nodiscard]] Logged closed_database();
 [[nodiscard]] Logged cut_database();
@@ -57,7 +58,7 @@ void put_page(Images& images, PageId page_id, const std::vector<std::byte>& byte
 
 enum class Answer : std::uint8_t { kRight, kError, kWrong };
 //! Opens and reads everything.
-[[nodiscard]] Answer ask(const Logged& database, const Images& images, std::size_t least);
+[[nodiscard]] Answer ask(const Logged& database, const Images& images, std::size_t min);
 [[nodiscard]] Answer ask(const Plain& database, const Images& images);
 
 }  // namespace vmcache::test

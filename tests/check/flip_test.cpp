@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// One flipped bit, anywhere: the library gives an error or a right answer, and vmcache-check finds it and says where.
+// One flipped bit, anywhere: the library gives an error or a right answer, and vmcache-check finds
+// it and says where.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "btree/node.hpp"
 #include "check/damage.hpp"
+#include "recovery/redo.hpp"
 
 namespace vmcache {
 namespace {
@@ -28,7 +30,8 @@ std::string found_by(const check::Report& report) {
   return report.text();
 }
 
-//! Whether the damage is named. Of a page of a tree, the flipped bit may be the one that says what it is.
+//! Whether the damage is named. Of a page of a tree, the flipped bit may be the one that says what
+//! it is.
 bool named(const check::Report& report, Region region) {
   if (region != Region::kInner && region != Region::kLeaf) return test::names(report, {region});
   return test::names(report, {Region::kInner, Region::kLeaf, Region::kNode});
@@ -48,12 +51,13 @@ TEST(FlippedBit, InAClosedDatabaseWithItsLogIsFoundInEveryRegion) {
       test::flip_bit(bad, any_of(places.at(region), random), random);
       const check::Report report = test::check_images(bad, true);
       EXPECT_TRUE(named(report, region)) << to_string(region) << ":\n" << found_by(report);
-      const Answer answer = test::ask(database, bad, database.least);
+      const Answer answer = test::ask(database, bad, database.min);
       EXPECT_NE(answer, Answer::kWrong) << to_string(region);
       errors += answer == Answer::kError;
     }
     // Page 0 and the list of free pages are the log's business; of two masters one suffices.
-    const bool mended = region == Region::kHeader || region == Region::kFreeList || region == Region::kMaster;
+    const bool mended =
+        region == Region::kHeader || region == Region::kFreeList || region == Region::kMaster;
     if (!mended) {
       EXPECT_EQ(errors, kFlips) << to_string(region);
     }
@@ -78,7 +82,7 @@ TEST(FlippedBit, InADatabaseThatIsToBeRecoveredIsFoundOrMended) {
                    random);
     const check::Report report = test::check_images(bad, true);
     // The last record may be lost: that is what a crash looks like (R8).
-    const Answer answer = test::ask(database, bad, database.least - 1);
+    const Answer answer = test::ask(database, bad, database.min - 1);
     EXPECT_NE(answer, Answer::kWrong) << found_by(report);
     if (answer == Answer::kError) {
       EXPECT_FALSE(report.sound()) << found_by(report);
@@ -89,6 +93,66 @@ TEST(FlippedBit, InADatabaseThatIsToBeRecoveredIsFoundOrMended) {
     found += !report.sound();
   }
   EXPECT_GT(found, kFlips / 4);
+}
+
+//! Of a database whose last checkpoint has left a list in the page file, killed while it was open.
+Images with_a_free_list() {
+  Recorder recorder;
+  Database database(test::recorded_database(recorder, 64));
+  const auto commit = [&](auto change) {
+    Transaction transaction(database);
+    change(transaction);
+    transaction.commit();
+  };
+  // A page each.
+  for (int n = 0; n < 60; ++n)
+    commit([&](Transaction& put) { put.put(0, std::to_string(n), std::string(2000, 'v')); });
+  for (int n = 0; n < 60; n += 2)
+    commit([&](Transaction& erase) { erase.erase(0, std::to_string(n)); });
+  database.checkpoint();
+  commit([&](Transaction& put) { put.put(0, "later", "v"); });
+  return recorder.content();
+}
+
+//! Where the list lies that the log's snapshot names.
+std::vector<PageId> list_pages_of(const Images& images) {
+  Recorder recorder(images);
+  LogOptions options;
+  options.make_storage = [&] { return recorder.open(Recorder::kLog); };
+  WriteAheadLog log(options);
+  Redo redo(images[Recorder::kPages].size() / kPageSize);
+  (void)log.scan([&](const WriteAheadLog::Record& record) { redo.visit(record); });
+  redo.read_free_list(*recorder.open(Recorder::kPages));
+  return redo.state().list_pages;
+}
+
+TEST(FlippedBit, InTheFreeListOfADatabaseThatIsToBeRecoveredIsNamedByItsPage) {
+  const Images images = with_a_free_list();
+  const check::Report sound = test::check_images(images, true);
+  ASSERT_TRUE(sound.sound()) << sound.text();
+  EXPECT_TRUE(sound.counts.pending);
+  const std::vector<PageId> list = list_pages_of(images);
+  ASSERT_FALSE(list.empty());
+  std::mt19937_64 random(8);
+  for (int i = 0; i < kFlips; ++i) {
+    const PageId page_id = list[random() % list.size()];
+    Images bad = images;
+    test::flip_bit(bad, {Recorder::kPages, page_id * kPageSize, kPageSize}, random);
+    const check::Report report = test::check_images(bad, true);
+    EXPECT_TRUE(test::names(report, {Region::kFreeList})) << report.text();
+    ASSERT_FALSE(report.findings().empty());
+    EXPECT_EQ(report.findings()[0].place, "page " + std::to_string(page_id)) << report.text();
+    Recorder recorder(bad);
+    try {
+      const Database database(test::recorded_database(recorder, 64));
+      ADD_FAILURE() << "was opened";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::kCorrupt) << error.what();
+      EXPECT_EQ(error.page_id(), page_id) << error.what();
+      EXPECT_NE(error.status().expected, error.status().found) << error.what();
+    }
+    EXPECT_EQ(recorder.moment(), 0U) << "something was written";
+  }
 }
 
 TEST(FlippedBit, InARecordIsNamedByItsPosition) {
@@ -133,8 +197,8 @@ TEST(FlippedBit, InAPoolWithPageHeadersIsFoundInEveryRegion) {
   EXPECT_EQ(places.size(), 5U) << "header, free list, inner, leaf, large value";
 }
 
-//! Without checksums, a wrong key or value looks like a right one. But the library must come to an end, and the checker
-//! must see what contradicts itself.
+//! Without checksums, a wrong key or value looks like a right one. But the library must come to an
+//! end, and the checker must see what contradicts itself.
 TEST(FlippedBit, InAPoolWithoutPageHeadersEndsAndItsStructureIsChecked) {
   const test::Plain database = test::plain_database(false);
   ASSERT_TRUE(test::check_images(database.images, false).sound());
@@ -185,7 +249,7 @@ TEST(FlippedBit, ElsewhereDoesNotMatter) {
     test::flip_bit(bad, place, random);
     const check::Report report = test::check_images(bad, true);
     EXPECT_TRUE(report.sound()) << found_by(report);
-    EXPECT_EQ(test::ask(database, bad, database.least), Answer::kRight);
+    EXPECT_EQ(test::ask(database, bad, database.min), Answer::kRight);
   }
   EXPECT_GT(flips, kFlips);
 }

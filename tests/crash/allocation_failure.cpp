@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The n-th allocation fails, for n = 1, 2, 3 ... until everything succeeds (as SQLite is tested): once, or from then on.
-// Always an error reaches the caller or the call succeeds; nothing crashes, hangs or leaks; and whatever was acknowledged is
-// there at the next open.
+// The n-th allocation fails, for n = 1, 2, 3 ... until everything succeeds (as SQLite is tested):
+// once, or from then on. Always an error reaches the caller or the call succeeds; nothing crashes,
+// hangs or leaks; and whatever was acknowledged is there at the next open.
 // usage: allocation_failure [STEP]    every STEP-th n (default 1)
 #include <algorithm>
 #include <atomic>
@@ -132,7 +132,7 @@ DatabaseOptions options_on(Devices& devices) {
   options.pool.pool_bytes = 16 * kPageSize;  // less than there is: evictions
   options.pool.capacity_bytes = 512 * kPageSize;
   options.pool.frame_wait = std::chrono::milliseconds(2);
-  options.pool.memory = MemoryKind::kStock;
+  options.pool.memory = MemoryKind::kAnonymous;
   options.pool.workers = 2;
   options.pool.io_depth = 16;
   options.pool.evict_batch = 4;
@@ -144,7 +144,8 @@ DatabaseOptions options_on(Devices& devices) {
 //! What the database must hold; nullopt: an unacknowledged change leaves it open.
 using Model = std::map<std::string, std::optional<std::string>>;
 
-//! True if the call succeeded; false if it failed as it may. (Not a std::function: that asks for memory itself.)
+//! True if the call succeeded; false if it failed as it may. (Not a std::function: that asks for
+//! memory itself.)
 template <typename Call>
 bool tried(Call call) {
   try {
@@ -157,7 +158,8 @@ bool tried(Call call) {
 }
 
 std::string key_of(int i) {
-  return "key" + std::to_string(i * 37 % 100) + std::string(static_cast<std::size_t>(i % 3) * 60, 'k');
+  return "key" + std::to_string(i * 37 % 100) +
+         std::string(static_cast<std::size_t>(i % 3) * 60, 'k');
 }
 std::string value_of(int i) {
   return std::string(900 + static_cast<std::size_t>(i) * 2, static_cast<char>('a' + i % 26));
@@ -205,7 +207,8 @@ void work(Database& database, Model& model) {
       const Spared model_is;
       if (outcome != Outcome::kNothing) {
         model[key] = outcome == Outcome::kDone ? std::optional{value} : std::nullopt;
-        if (i % 5 == 4) model[old] = outcome == Outcome::kDone ? std::optional{std::string()} : std::nullopt;
+        if (i % 5 == 4)
+          model[old] = outcome == Outcome::kDone ? std::optional{std::string()} : std::nullopt;
       }
     }
     if (i == kTransactions / 2) (void)tried([&] { database.checkpoint(); });
@@ -243,7 +246,8 @@ void for_every_n(const char* name, std::uint64_t step, const std::function<bool(
       current_forever = forever;
       const std::int64_t living = faults.living;
       const bool reached = part();
-      if (faults.living != living) fail(std::to_string(faults.living - living) + " allocations have leaked");
+      if (faults.living != living)
+        fail(std::to_string(faults.living - living) + " allocations have leaked");
       if (!reached) break;
     }
     std::printf("%s: %s, %lu allocations\n", name, forever ? "from the n-th on" : "the n-th",

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "crash/workload.hpp"
 #include "support/database.hpp"
 #include "support/faulty_storage.hpp"
+#include "support/in_child.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
@@ -21,6 +24,7 @@ namespace {
 
 using test::code_of;
 using test::FaultPlan;
+using test::in_child;
 using test::on_files;
 using test::Recorder;
 using test::TempFile;
@@ -70,7 +74,8 @@ TEST(Database, RefusesWhatItsLogCannotHoldAndChangesNothing) {
   const TempFile log;
   Database database(on_files(pages, log));
   Transaction large(database);
-  EXPECT_EQ(code_of([&] { large.put(0, "k", std::string(Transaction::kMaxBytes, 'v')); }), Errc::kTooLarge);
+  EXPECT_EQ(code_of([&] { large.put(0, "k", std::string(Transaction::kMaxBytes, 'v')); }),
+            Errc::kTooLarge);
   for (int i = 0; i < 200; ++i) large.put(0, std::to_string(i), "v");
   EXPECT_EQ(code_of([&] { large.commit(); }), Errc::kTooLarge);
   EXPECT_EQ(database.tree(0).count(), 0U);
@@ -106,12 +111,124 @@ TEST(Database, WillNotPairAPageFileWithAnEmptyLog) {
     transaction.commit();
   }
   const TempFile other;
-  EXPECT_EQ(code_of([&] { Database database(on_files(pages, other)); }), Errc::kInvalidOption);
+  EXPECT_EQ(code_of([&] { Database database(on_files(pages, other)); }), Errc::kMismatch);
   Database database(on_files(pages, log));
   EXPECT_EQ(database.tree(0).get("k"), "v");
 }
 
 //! fsyncgate: the flush fails once and would succeed again.
+TEST(Database, AClosedOneRefusesEveryCall) {
+  const TempFile pages;
+  const TempFile log;
+  Database database(on_files(pages, log));
+  Transaction transaction(database);
+  transaction.put(0, "k", "v");
+  EXPECT_NO_THROW(database.close());
+  const auto refused = [](const auto& call) { EXPECT_EQ(code_of(call), Errc::kClosed); };
+  refused([&] { (void)transaction.commit(); });
+  refused([&] { (void)transaction.get(0, "l"); });
+  refused([&] { transaction.put(0, "l", "v"); });
+  refused([&] { (void)database.tree(0); });
+  refused([&] { database.checkpoint(); });
+  EXPECT_NO_THROW(database.close());
+}
+
+//! F1 of own_process.hpp: the child has the parent's locks, but not its threads.
+TEST(Database, InAChildOfForkEveryCallIsRefusedAndDestructorsDoNothing) {
+  const TempFile pages;
+  const TempFile log_file;
+  const DatabaseOptions options = on_files(pages, log_file);
+  auto database = std::make_unique<Database>(options);
+  {
+    Transaction transaction(*database);
+    transaction.put(0, "a", "1");
+    transaction.commit();
+  }
+  auto open = std::make_unique<Transaction>(*database);
+  open->put(0, "b", "2");
+  const BTree& tree = database->tree(0);
+  WriteAheadLog& log = database->log();
+  const Bytes body("body");
+  int number = 0;
+  int failed = 0;
+  const auto refused = [&](const auto& call) {
+    ++number;
+    if (code_of(call) != Errc::kWrongProcess && failed == 0) failed = number;
+  };
+  EXPECT_EQ(in_child([&] {
+              refused([&] { (void)tree.get("a"); });
+              refused([&] { (void)database->tree(0); });
+              refused([&] { (void)database->tree(1); });
+              refused([&] { open->put(0, "c", "3"); });
+              refused([&] { (void)open->get_for_update(0, "a"); });
+              refused([&] { (void)open->commit(); });
+              refused([&] { database->checkpoint(); });
+              refused([&] { database->close(); });
+              refused([&] { (void)log.append(1, {&body, 1}); });
+              refused([&] { log.wait_durable(log.end() + 1); });
+              refused([&] { log.set_begin(log.begin()); });
+              log.fail(EIO);
+              open.reset();
+              database.reset();
+              return failed;
+            }),
+            0)
+      << "the number of the call that was not refused";
+  EXPECT_EQ(
+      in_child([&] { return static_cast<int>(code_of([&] { const Database second(options); })); }),
+      static_cast<int>(Errc::kInUse));
+  open->commit();
+  EXPECT_EQ(database->tree(0).get("b"), "2");
+  database->close();
+  database.reset();
+  const Database again(options);
+  EXPECT_EQ(again.recovery().transactions, 0u);
+}
+
+TEST(Database, ALogIsLeftAloneByAChildThatDestroysIt) {
+  const TempFile file;
+  LogOptions options;
+  options.path = file.path();
+  options.capacity_bytes = std::uint64_t{1} << 20;
+  auto log = std::make_unique<WriteAheadLog>(options);
+  EXPECT_EQ(code_of([&] { log->wait_durable(log->end() + 1); }), Errc::kInvalidOption)
+      << "before start()";
+  log->start(log->begin());
+  const Bytes body("body");
+  log->append(1, {&body, 1});
+  EXPECT_EQ(in_child([&] {
+              log.reset();
+              return 0;
+            }),
+            0);
+  log->append(1, {&body, 1});
+  EXPECT_NO_THROW(log->flush());
+  EXPECT_EQ(in_child([&] {
+              return static_cast<int>(code_of([&] { const WriteAheadLog other(options); }));
+            }),
+            static_cast<int>(Errc::kInUse));
+}
+
+//! The log callback is told why a close fails, and throws, too.
+TEST(Database, WhatALogCallbackThrowsAtTheEndIsDropped) {
+  const TempFile pages;
+  const TempFile log;
+  DatabaseOptions options = on_files(pages, log);
+  unsigned told = 0;
+  options.pool.logger = [&](LogLevel level, std::string_view) {
+    told += level == LogLevel::kError ? 1 : 0;
+    throw std::runtime_error("the log's disk is full");
+  };
+  {
+    Database database(options);
+    Transaction transaction(database);
+    transaction.put(0, "k", "v");
+    transaction.commit();
+    database.log().fail(EIO);
+  }
+  EXPECT_GT(told, 0u);
+}
+
 TEST(RecordedDatabase, AfterAFailedFlushEveryCommitFailsAndTheNextOpenKnowsTheGoodOnes) {
   for (std::uint64_t nth = 0; nth < 20; ++nth) {
     Recorder recorder;
@@ -152,8 +269,8 @@ TEST(RecordedDatabase, AfterAFailedFlushEveryCommitFailsAndTheNextOpenKnowsTheGo
   }
 }
 
-//! The n-th I/O fails, once or from then on, through open, run, checkpoint and close: an error or success, and
-//! whatever was acknowledged is there when all is well again.
+//! The n-th I/O fails, once or from then on, through open, run, checkpoint and close: an error or
+//! success, and whatever was acknowledged is there when all is well again.
 TEST(RecordedDatabase, TheNthIoFailsForEveryN) {
   for (const bool for_ever : {false, true}) {
     bool reached = true;
@@ -195,15 +312,16 @@ TEST(RecordedDatabase, TheNthIoFailsForEveryN) {
   }
 }
 
-//! The n-th I/O fails while a crashed database is opened: an error or success, and the next open finds everything.
+//! The n-th I/O fails while a crashed database is opened: an error or success, and the next open
+//! finds everything.
 TEST(RecordedDatabase, TheNthIoOfARecoveryFailsForEveryN) {
   Recorder recorder;
   const test::History history = test::run_workload({.seed = 3, .transactions = 200}, recorder);
   std::mt19937_64 random(3);
   const std::uint64_t moment = recorder.moment() * 4 / 5;
   const std::array<test::DiskImage, Recorder::kDevices> left = recorder.cut(moment, random);
-  const std::size_t least = history.acknowledged(moment);
-  ASSERT_GT(least, 50U);
+  const std::size_t min = history.acknowledged(moment);
+  ASSERT_GT(min, 50U);
   bool reached = true;
   std::uint64_t nth = 0;
   for (; reached; ++nth) {
@@ -222,13 +340,13 @@ TEST(RecordedDatabase, TheNthIoOfARecoveryFailsForEveryN) {
     EXPECT_TRUE(code == Errc::kOk || code == Errc::kIo) << to_string(code);
     reached = plan.failed > 0;
     Database database(test::recorded_database(after, 64));
-    ASSERT_TRUE(history.holds(test::read_state(database), least)) << "I/O " << nth << " had failed";
+    ASSERT_TRUE(history.holds(test::read_state(database), min)) << "I/O " << nth << " had failed";
   }
   EXPECT_GT(nth, 20U) << "a recovery that does nothing shows nothing";
 }
 
-//! An error or the right answer, never a wrong one. A flip in the very last record cannot be told from a crash
-//! that kept it from being written.
+//! An error or the right answer, never a wrong one. A flip in the very last record cannot be told
+//! from a crash that kept it from being written.
 TEST(RecordedDatabase, AFlippedBitAnywhereIsAnErrorOrDoesNotMatter) {
   Recorder recorder;
   std::array<test::DiskImage, Recorder::kDevices> good;
@@ -240,7 +358,8 @@ TEST(RecordedDatabase, AFlippedBitAnywhereIsAnErrorOrDoesNotMatter) {
       Transaction transaction(database);
       test::History::Commit commit;
       const std::string key = std::to_string(i * 7919 % 80);
-      const std::string value(static_cast<std::size_t>(i * 31 % 700), static_cast<char>('a' + i % 26));
+      const std::string value(static_cast<std::size_t>(i * 31 % 700),
+                              static_cast<char>('a' + i % 26));
       transaction.put(0, key, value);
       commit.changes[{0, key}] = {true, value};
       if (i == 60) database.checkpoint();
@@ -267,7 +386,8 @@ TEST(RecordedDatabase, AFlippedBitAnywhereIsAnErrorOrDoesNotMatter) {
     try {
       Database database(test::recorded_database(after, 64));
       ASSERT_TRUE(history.holds(test::read_state(database), history.commits() - 1))
-          << "a wrong answer after a flip at byte " << at << " of the " << (in_log ? "log" : "page file");
+          << "a wrong answer after a flip at byte " << at << " of the "
+          << (in_log ? "log" : "page file");
     } catch (const Error& error) {
       ++refused;
       EXPECT_TRUE(error.code() == Errc::kCorrupt || error.code() == Errc::kChecksum ||

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Kills examples/ledger with SIGKILL at random moments under load, again and again on the same database, and checks
-# after each that the sum of all accounts is right and no transfer that was reported as done is missing.
+# Kills examples/ledger with SIGKILL at random moments under load, again and again on the same
+# database, and checks after each that the sum of all accounts is right and no transfer that was
+# reported as done is missing.
 # usage: tests/crash/kill.sh LEDGER [KILLS]
 set -euo pipefail
 ledger=$(realpath "${1:?usage: kill.sh LEDGER [KILLS]}")
@@ -16,9 +17,14 @@ for ((n = 1; n <= kills; n++)); do
   sleep "0.$(printf '%03d' $((RANDOM % 600 + 50)))"
   kill -9 "$child"
   wait "$child" 2>/dev/null || true
-  "$ledger" check "$work/bank" >"$work/found" || { cat "$work/found"; echo "kill $n: the bank is wrong"; exit 1; }
+  if ! "$ledger" check "$work/bank" >"$work/found"; then
+    cat "$work/found"
+    echo "kill $n: the bank is wrong"
+    exit 1
+  fi
   # The last line may be cut off: the process died while it wrote.
-  sed '$d' "$work/done" | sort -k1,1n -k2,2n | awk '{ last[$1] = $2 } END { for (t in last) print t, last[t] }' >"$work/last"
+  sed '$d' "$work/done" | sort -k1,1n -k2,2n |
+    awk '{ last[$1] = $2 } END { for (t in last) print t, last[t] }' >"$work/last"
   while read -r thread count; do
     found=$(awk -v t="$thread" 'NF == 2 && $1 == t { print $2 }' "$work/found")
     if [ "${found:-0}" -lt "$count" ]; then

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Storage in memory that asks for none once it is there, so that a test of failing allocations fails the library's alone.
+// Storage in memory that asks for none once it is there, so that a test of failing allocations
+// fails the library's alone.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace vmcache::test {
 //! A device's bytes; outlive the storages on it. Thread-safe.
 class MemoryDevice {
  public:
-  explicit MemoryDevice(std::size_t most) : _bytes(most) {}
+  explicit MemoryDevice(std::size_t max) : _bytes(max) {}
 
   [[nodiscard]] std::uint64_t size() const {
     const std::lock_guard lock(_mutex);

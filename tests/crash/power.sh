@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Cuts the power of a virtual machine, again and again, while examples/ledger works on two NVMe drives with volatile
-# write caches, and checks after each cut that the sum of all accounts is right and no transfer reported as done
-# is missing: in the next machine and, for some more ways that the cut may have ended, here on copies of the drives.
-# The last machine has drives that take a flush for done without one: what they lose must be seen.
-# usage: tests/crash/power.sh [KERNEL [CUTS [SEED]]]   6.12, 3, and a new one; the same seed makes the same choices, but
-#                                                      how far the guest has come when it is cut is not in it
+# Cuts the power of a virtual machine, again and again, while examples/ledger works on two NVMe
+# drives with volatile write caches, and checks after each cut that the sum of all accounts is right
+# and no transfer reported as done is missing: in the next machine and, for some more ways that the
+# cut may have ended, here on copies of the drives. The last machine has drives that take a flush
+# for done without one: what they lose must be seen.
+# usage: tests/crash/power.sh [KERNEL [CUTS [SEED]]]
+#   6.12, 3, and a new one; the same seed makes the same choices, but how far the guest has come
+#   when it is cut is not in it
 # A failure leaves its drives in build/tests/power; the message says how to look at them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 kernel=${1:-6.12}
 cuts=${2:-3}
 seed=${3:-$((RANDOM * 32768 + RANDOM))}
-[[ $cuts =~ ^[1-9][0-9]*$ && $seed =~ ^[0-9]+$ ]] || { sed -n 's/^# \(usage\|  \)/\1/p' "$0" >&2; exit 2; }
+if ! [[ $cuts =~ ^[1-9][0-9]*$ && $seed =~ ^[0-9]+$ ]]; then
+  sed -n 's/^# \(usage\|  \)/\1/p' "$0" >&2
+  exit 2
+fi
 endings=6 # of each cut, checked here
 ledger=$PWD/build/release/examples/ledger
 drive=$PWD/tools/vm.d/volatile_drive.py
@@ -30,7 +35,8 @@ fail() {
   exit 1
 }
 
-# machine OUT OPTION... -- COMMAND: with the two drives; its standard output goes to OUT. Prints the exit status.
+# machine OUT OPTION... -- COMMAND: with the two drives; its standard output goes to OUT. Prints the
+# exit status.
 machine() {
   local out=$1 status=0
   shift
@@ -39,8 +45,8 @@ machine() {
   echo "$status"
 }
 
-# judge FOUND: what `ledger check` said in FOUND has all transfers that were reported so far. The last line of a report
-# may be cut off.
+# judge FOUND: what `ledger check` said in FOUND has all transfers that were reported so far. The
+# last line of a report may be cut off.
 judge() {
   local thread count found
   checked=$((checked + 1))
@@ -59,7 +65,8 @@ judge() {
 ending() {
   rm -rf "$work/copy"
   cp -r --sparse=always "$work/cut" "$work/copy"
-  "$drive" lose "$work/copy/bank" "$1" >/dev/null && "$drive" lose "$work/copy/bank.log" "$1" >/dev/null &&
+  "$drive" lose "$work/copy/bank" "$1" >/dev/null &&
+    "$drive" lose "$work/copy/bank.log" "$1" >/dev/null &&
     "$ledger" check "$work/copy/bank" >"$work/found" 2>&1 && judge "$work/found"
 }
 
@@ -81,7 +88,8 @@ exec "$0" run /tmp/bank 3 0'
 cache=volatile
 for ((n = 1; n <= cuts + 1; n++)); do
   read -r pages log < <(place $n)
-  # Counted from the first report; or from before the recovery, for a cut in its middle is a crash like any other.
+  # Counted from the first report; or from before the recovery, for a cut in its middle is a crash
+  # like any other.
   how=load after=$(printf '%d.%02d' $((RANDOM % 4)) $((RANDOM % 99 + 1)))
   if ((n % 4 == 2)); then
     how=recovery
@@ -89,8 +97,12 @@ for ((n = 1; n <= cuts + 1; n++)); do
   if [ $n -gt "$cuts" ]; then
     how=load cache=ignore-flush
   fi
-  status=$(machine "$work/out" --cut-power "$after" -- sh -c "$in_guest" "$ledger" "$pages" "$log" "$how")
-  [ "$status" -eq 122 ] || { cat "$work/out" "$work/err"; fail "cut $n ($how): exit status $status"; }
+  status=$(machine "$work/out" --cut-power "$after" -- \
+    sh -c "$in_guest" "$ledger" "$pages" "$log" "$how")
+  if [ "$status" -ne 122 ]; then
+    cat "$work/out" "$work/err"
+    fail "cut $n ($how): exit status $status"
+  fi
   sed -n 's/^found //p' "$work/err" >"$work/found"
   if [ $how = recovery ]; then
     how=$([ -s "$work/found" ] && echo "after recovery" || echo "in recovery")
@@ -120,7 +132,8 @@ done
 echo "of drives that ignore flushes $wrong of $endings endings were seen to be wrong"
 # A load that leaves nothing to lose and nothing to recover would show nothing.
 [ $((recovered > 0 && lost_sectors > 0)) -eq 1 ] || fail "no recovery had anything to do"
-echo "seed $seed: $cuts cuts, $checked checks, 0 transfers lost, $recovered transactions recovered," \
+echo "seed $seed: $cuts cuts, $checked checks, 0 transfers lost," \
+  "$recovered transactions recovered," \
   "$lost_sectors sectors lost"
 rm -rf "$work"
 echo "$((cuts + 1)) passed, 0 failed, 0 skipped on $kernel"

@@ -120,7 +120,8 @@ TEST(WorkerCommit, ManyTasksShareAFlush) {
         const Lsn lsn = co_await transaction.commit(worker);
         EXPECT_GE(database.log().durable_lsn(), lsn);
       });
-      // The first may be for one task. A task has come just before its record is in the log, so the last may miss the second.
+      // The first may be for one task. A task has come just before its record is in the log, so the
+      // last may miss the second.
       EXPECT_LE(database.log().flushes() - flushes, 3U);
     }
     EXPECT_FALSE(turnout.waited_in_vain()) << "a task that waits keeps the others from running";
@@ -129,7 +130,8 @@ TEST(WorkerCommit, ManyTasksShareAFlush) {
   EXPECT_EQ(database.tree(0).count(), static_cast<std::uint64_t>(kTasks * kRounds));
 }
 
-//! The log is filled many times over: tasks wait for the checkpoint's thread, which waits for tasks inside the gate.
+//! The log is filled many times over: tasks wait for the checkpoint's thread, which waits for tasks
+//! inside the gate.
 TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
   for (const unsigned percent : {100U, 1U}) {
     const TempFile pages;
@@ -142,8 +144,9 @@ TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
       Database database(options);
       (void)database.tree(0);
       const auto work = [&] {
-        run_tasks(database, kTasks,
-                  [&](Worker& worker, int n) { return commit_many(worker, database, n, kCommits, 900); });
+        run_tasks(database, kTasks, [&](Worker& worker, int n) {
+          return commit_many(worker, database, n, kCommits, 900);
+        });
       };
       // Beside a thread that blocks.
       std::thread other([&] {
@@ -162,7 +165,8 @@ TEST(WorkerCommit, GoesOnWhenTheLogIsFull) {
   }
 }
 
-//! Money moves between few accounts: what a transaction has read and locked stays until it has committed.
+//! Money moves between few accounts: what a transaction has read and locked stays until it has
+//! committed.
 TEST(WorkerCommit, LockedKeysKeepTheSum) {
   const TempFile pages;
   const TempFile log;
@@ -245,15 +249,16 @@ TEST(WorkerCommit, NeedsTheCheckpointThread) {
   Database database(options);
   (void)database.tree(0);
   EXPECT_EQ(code_of([&] {
-              run_tasks(database, 1,
-                        [&](Worker& worker, int n) { return commit_many(worker, database, n, 1, 8); });
+              run_tasks(database, 1, [&](Worker& worker, int n) {
+                return commit_many(worker, database, n, 1, 8);
+              });
             }),
             Errc::kInvalidOption);
   EXPECT_EQ(database.tree(0).count(), 0U);
 }
 
-//! fsyncgate, in tasks: those that wait for the flush that fails, and all later ones, are told. (Whoever waited for an earlier one
-//! may hear of it later.)
+//! fsyncgate, in tasks: those that wait for the flush that fails, and all later ones, are told.
+//! (Whoever waited for an earlier one may hear of it later.)
 TEST(WorkerCommit, AfterAFailedFlushEveryCommitFails) {
   Recorder recorder;
   FaultPlan plan;

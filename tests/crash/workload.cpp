@@ -3,14 +3,8 @@
 
 #include <algorithm>
 #include <functional>
-#include <memory>
-#include <mutex>
 #include <random>
 #include <string_view>
-#include <thread>
-
-#include "pool/pool_core.hpp"
-#include "vmcache/worker.hpp"
 
 namespace vmcache::test {
 namespace {
@@ -22,34 +16,19 @@ std::uint64_t mix(std::uint64_t x) noexcept {
   return x * 0xc4ceb9fe1a85ec53;
 }
 
-//! One thread's share.
 class Client {
  public:
-  Client(Database& database, Recorder& recorder, const Workload& workload, unsigned number)
-      : _database(database), _recorder(recorder), _workload(workload), _random(mix(workload.seed) + number) {}
+  Client(Database& database, Recorder& recorder, const Workload& workload)
+      : _database(database),
+        _recorder(recorder),
+        _workload(workload),
+        _random(mix(workload.seed)) {}
 
-  void run(History& history, std::mutex& mutex) {
+  void run(History& history) {
     for (unsigned i = 0; i < _workload.transactions; ++i) {
       set_mix(i);
-      try {
-        transact(history, mutex);
-      } catch (const Error& error) {
-        if (error.code() != Errc::kConflict) throw;
-      }
-      if (_random() % 50 == 0) checkpoint();
-    }
-  }
-
-  //! In a worker's task. Makes no checkpoints: they are the others' to make.
-  Task<> run(Worker& worker, unsigned transactions, History& history, std::mutex& mutex) {
-    for (unsigned i = 0; i < transactions; ++i) {
-      set_mix(i);
-      try {
-        co_await transact(worker, history, mutex);
-      } catch (const Error& error) {
-        if (error.code() != Errc::kConflict) throw;
-      }
-      if (_random() % 4 == 0) co_await worker.yield();
+      transact(history);
+      if (_random() % 50 == 0) _database.checkpoint();
     }
   }
 
@@ -65,7 +44,8 @@ class Client {
 
   std::size_t value_bytes() {
     if (_random() % 16 == 0)
-      return 1000 + _random() % 11000;  // around the limit of a leaf's, and in extents of 1 to 4 pages
+      // Around the limit of a leaf's, and in extents of 1 to 4 pages.
+      return 1000 + _random() % 11000;
     return _random() % 4 == 0 ? _random() % 900 : _random() % 60;
   }
 
@@ -87,12 +67,7 @@ class Client {
     return _random() % 8 != 0;
   }
 
-  static void note(History::Commit&& commit, History& history, std::mutex& mutex) {
-    const std::lock_guard lock(mutex);
-    history.add(std::move(commit));
-  }
-
-  void transact(History& history, std::mutex& mutex) {
+  void transact(History& history) {
     Transaction transaction(_database);
     History::Commit commit;
     if (!fill(transaction, commit)) return transaction.rollback();
@@ -102,34 +77,7 @@ class Client {
       commit.lsn = transaction.commit();
       commit.returned_at = _recorder.moment();
     }
-    note(std::move(commit), history, mutex);
-  }
-
-  Task<> transact(Worker& worker, History& history, std::mutex& mutex) {
-    Transaction transaction(_database);
-    History::Commit commit;
-    if (!fill(transaction, commit)) co_return;
-    if (_random() % 3 == 0) {
-      commit.lsn = co_await transaction.commit_no_wait(worker);
-    } else {
-      commit.lsn = co_await transaction.commit(worker);
-      commit.returned_at = _recorder.moment();
-    }
-    note(std::move(commit), history, mutex);
-  }
-
-  void checkpoint() {
-    if (_workload.plant == Plant::kForgottenPage) forget_a_page();
-    _database.checkpoint();
-  }
-  void forget_a_page() {
-    detail::PoolCore& core = _database.pool().core();
-    core.residency.for_each([&](Extent extent) {
-      PageState word = core.states()[extent.page_id].load();
-      if (word.unlocked() && word.dirty() && _random() % 4 == 0) {
-        core.states()[extent.page_id].compare_exchange(word, word.without(PageState::kDirty));
-      }
-    });
+    history.add(std::move(commit));
   }
 
   Database& _database;
@@ -138,19 +86,6 @@ class Client {
   std::mt19937_64 _random;
   unsigned _erase_percent = 0;
 };
-
-//! A thread whose clients are tasks.
-void run_tasks(Database& database, Recorder& recorder, const Workload& workload, unsigned number,
-               History& history, std::mutex& mutex) {
-  constexpr unsigned kTasks = 6;
-  std::vector<std::unique_ptr<Client>> clients;
-  Worker worker(database.pool());
-  for (unsigned n = 0; n < kTasks; ++n) {
-    clients.push_back(std::make_unique<Client>(database, recorder, workload, (number + 1) * 100 + n));
-    worker.spawn(clients.back()->run(worker, workload.transactions / kTasks, history, mutex));
-  }
-  worker.run();
-}
 
 }  // namespace
 
@@ -185,8 +120,8 @@ std::size_t History::acknowledged(std::uint64_t moment) const {
   return 0;
 }
 
-bool History::holds(StateHash state, std::size_t least) const {
-  return std::find(_states.begin() + static_cast<std::ptrdiff_t>(least), _states.end(), state) !=
+bool History::holds(StateHash state, std::size_t min) const {
+  return std::find(_states.begin() + static_cast<std::ptrdiff_t>(min), _states.end(), state) !=
          _states.end();
 }
 
@@ -196,7 +131,7 @@ DatabaseOptions recorded_database(Recorder& recorder, std::uint64_t frames) {
   options.pool.pool_bytes = frames * kPageSize;
   options.pool.capacity_bytes = std::uint64_t{4096} * kPageSize;
   options.pool.frame_wait = std::chrono::seconds(20);
-  options.pool.memory = MemoryKind::kStock;
+  options.pool.memory = MemoryKind::kAnonymous;
   options.pool.workers = 8;
   options.pool.io_depth = 16;
   options.pool.evict_batch = 8;
@@ -207,35 +142,19 @@ DatabaseOptions recorded_database(Recorder& recorder, std::uint64_t frames) {
 
 History run_workload(const Workload& workload, Recorder& recorder) {
   History history;
-  std::mutex mutex;
-  if (workload.plant == Plant::kNoLogFlush) recorder.ignore_flushes(Recorder::kLog);
-  if (workload.plant == Plant::kNoPageFlush) recorder.ignore_flushes(Recorder::kPages);
   DatabaseOptions options = recorded_database(recorder, 24);
-  options.checkpoint_thread = workload.threads > 1;  // with one, the seed says all
+  options.checkpoint_thread = false;  // so that the seed says all
   Database database(options);
-  if (workload.plant == Plant::kPageBeforeLog) database.pool().core().write_ahead = nullptr;
-  if (workload.threads == 1) {
-    Client(database, recorder, workload, 0).run(history, mutex);
-  } else {
-    // Every other thread works by tasks, which find their trees there.
-    for (unsigned tree = 0; tree < kWorkloadTrees; ++tree) (void)database.tree(tree);
-    std::vector<std::thread> threads;
-    for (unsigned n = 0; n < workload.threads; ++n) {
-      threads.emplace_back([&, n] {
-        if (n % 2 == 1) return run_tasks(database, recorder, workload, n, history, mutex);
-        Client(database, recorder, workload, n).run(history, mutex);
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
-  }
+  Client(database, recorder, workload).run(history);
   database.close();
   history.finish();
   return history;
 }
 
-StateHash read_state(Database& database) {
+namespace {
+
+StateHash read_trees(Database& database, std::uint64_t& pages) {
   StateHash hash = 0;
-  std::uint64_t pages = 0;
   for (unsigned tree = 0; tree < kWorkloadTrees; ++tree) {
     if (database.pool().root(tree) == kNoPage) continue;
     pages += database.tree(tree).verify().pages();
@@ -244,6 +163,19 @@ StateHash read_state(Database& database) {
       return true;
     });
   }
+  return hash;
+}
+
+}  // namespace
+
+StateHash read_entries(Database& database) {
+  std::uint64_t pages = 0;
+  return read_trees(database, pages);
+}
+
+StateHash read_state(Database& database) {
+  std::uint64_t pages = 0;
+  const StateHash hash = read_trees(database, pages);
   std::uint64_t owned = 0;
   database.pool().free_extents([&](std::uint64_t next_page, std::span<const Extent> free) {
     owned = next_page - 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Random transactions on a database over recorded storage, and what a recovery from a cut of it must give.
+// Random transactions on a database over recorded storage, and what a recovery from a cut of it
+// must give.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +15,6 @@
 
 namespace vmcache::test {
 
-//! A bug to be planted.
-enum class Plant : std::uint8_t {
-  kNone,
-  kPageBeforeLog,  //!< pages are written without waiting for the log
-  kNoLogFlush,     //!< the log's flushes do nothing
-  kNoPageFlush,    //!< the page file's flushes do nothing
-  kForgottenPage,  //!< a checkpoint takes a dirty page for a clean one
-};
-
 inline constexpr unsigned kWorkloadTrees = 2;
 
 //! Sum of the hashes of all entries: changes with one entry at a time.
@@ -31,9 +23,7 @@ using StateHash = std::uint64_t;
 
 struct Workload {
   std::uint64_t seed = 1;
-  unsigned threads = 1;
-  unsigned transactions = 300;  //!< a thread
-  Plant plant = Plant::kNone;
+  unsigned transactions = 300;
 };
 
 //! What was committed, in the order of the log.
@@ -43,7 +33,8 @@ class History {
   struct Commit {
     Lsn lsn = 0;
     std::uint64_t returned_at = kNever;  //!< the moment at which commit() had returned
-    std::map<std::pair<unsigned, std::string>, std::pair<bool, std::string>> changes;  //!< to (there, value)
+    //! To (there, value)
+    std::map<std::pair<unsigned, std::string>, std::pair<bool, std::string>> changes;
   };
 
   void add(Commit commit) { _commits.push_back(std::move(commit)); }
@@ -52,7 +43,7 @@ class History {
   //! How many commits must be found after a cut at `moment`.
   [[nodiscard]] std::size_t acknowledged(std::uint64_t moment) const;
   //! True if `state` is that after n commits for some n >= least.
-  [[nodiscard]] bool holds(StateHash state, std::size_t least) const;
+  [[nodiscard]] bool holds(StateHash state, std::size_t min) const;
   [[nodiscard]] std::size_t commits() const noexcept { return _commits.size(); }
 
  private:
@@ -64,7 +55,9 @@ class History {
 //! Runs it on new devices.
 [[nodiscard]] History run_workload(const Workload& workload, Recorder& recorder);
 
-//! Reads everything. Throws Error if a tree is damaged, or a page is in use twice or by nobody.
+//! Reads everything. Throws Error if a tree is damaged.
+[[nodiscard]] StateHash read_entries(Database& database);
+//! The same. Throws Error also if a page is in use twice or by nobody.
 [[nodiscard]] StateHash read_state(Database& database);
 
 }  // namespace vmcache::test

@@ -4,7 +4,8 @@
 status=0
 sh tests/guest/matrix.sh some || status=1
 # Last, because it pulls devices.
-if tests/guest/within.sh 400 build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 \
+if tests/guest/within.sh 800 \
+  build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 \
   >/tmp/nvme_guest.log 2>&1; then
   echo "ok   storage_nvme_guest"
   echo "1 passed, 0 failed, 0 skipped"

@@ -1,24 +1,36 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Runs the library's test programs inside one virtual machine.
-# usage: tests/guest/run.sh KERNEL [MEMORY [STORAGE]]   all programs on one kind of memory and storage
-#        tests/guest/run.sh KERNEL --devices            errors of NVMe devices, and a few programs on each memory and on
-#                                                       passthrough, over one device and over a stripe of two
-#        tests/guest/run.sh KERNEL --matrix             all programs on each memory and on passthrough, over one device
-#                                                       and over a stripe of two
-#   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or stock; STORAGE: files (default), nvme or stripe
+# usage: tests/guest/run.sh KERNEL [MEMORY [STORAGE]]
+#          all programs on one kind of memory and storage
+#        tests/guest/run.sh KERNEL --pool
+#          on exmap memory and files, what asks the kernel for memory and transfers (all.sh)
+#        tests/guest/run.sh KERNEL --devices
+#          errors of NVMe devices, and a few programs on each memory and on passthrough, over one
+#          device and over a stripe of two
+#        tests/guest/run.sh KERNEL --matrix
+#          all programs on each memory and on passthrough, over one device and over a stripe of two
+#   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or anonymous;
+#   STORAGE: files (default), nvme or stripe
 set -euo pipefail
-kernel=${1:?usage: run.sh KERNEL [MEMORY [STORAGE]], run.sh KERNEL --devices or run.sh KERNEL --matrix}
+usage="usage: run.sh KERNEL [MEMORY [STORAGE]] or run.sh KERNEL --pool|--devices|--matrix"
+kernel=${1:?$usage}
 memory=${2:-exmap}
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$tree"
 if [ "$memory" = --devices ]; then
-  exec tools/vm --kernel "$kernel" --memory 2G --timeout 1200 --nvme 512M,poll --nvme 512M \
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 2400 --nvme 512M,poll --nvme 512M \
     --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
-    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- sh tests/guest/devices.sh
+    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- \
+    sh tests/guest/devices.sh
 fi
 if [ "$memory" = --matrix ]; then
-  exec tools/vm --kernel "$kernel" --memory 2G --timeout 3600 --nvme 512M --nvme 512M -- sh tests/guest/matrix.sh
+  exec tools/vm --kernel "$kernel" --memory 2G --timeout 7200 --nvme 512M --nvme 512M -- \
+    sh tests/guest/matrix.sh
 fi
-exec tools/vm --kernel "$kernel" --memory 2G --timeout 1500 --nvme 512M --nvme 512M -- \
-  sh tests/guest/all.sh "$memory" "${3:-files}"
+programs=all
+if [ "$memory" = --pool ]; then
+  memory=exmap programs=pool
+fi
+exec tools/vm --kernel "$kernel" --memory 2G --timeout 3000 --nvme 512M --nvme 512M -- \
+  sh tests/guest/all.sh "$memory" "${3:-files}" "$programs"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# In the guest: runs a command, and ends it when it takes too long, after saying where each of its threads is.
+# In the guest: runs a command, and ends it when it takes too long, after saying where each of its
+# threads is.
 # usage: within.sh SECONDS COMMAND [ARGUMENT]...
 # The exit status is the command's; 124: it took too long.
 set -u
@@ -21,12 +22,14 @@ processes() {
 where() {
   local thread
   for thread in "/proc/$1"/task/*; do
-    echo "thread ${thread##*/} ($(cat "$thread/comm")): $(sed -n 's/^State:\t//p' "$thread/status"), system call" \
+    echo "thread ${thread##*/} ($(cat "$thread/comm")):" \
+      "$(sed -n 's/^State:\t//p' "$thread/status"), system call" \
       "$(cat "$thread/syscall")"
     sed 's/^/  /' "$thread/stack"
   done 2>/dev/null
   command -v gdb >/dev/null || return 0
-  timeout --signal=KILL 100 gdb -p "$1" -batch -nx -ex 'thread apply all backtrace 16' </dev/null 2>/dev/null |
+  timeout --signal=KILL 100 gdb -p "$1" -batch -nx -ex 'thread apply all backtrace 16' \
+    </dev/null 2>/dev/null |
     grep -E '^(Thread|#)' | cut -c 1-200
 }
 

@@ -26,7 +26,9 @@ int main(int argc, char** argv) {
   vmcache::BufferPool pool(options);
   int value = 0;
   vmcache::Worker worker(pool);
-  const auto read = [&]() -> vmcache::Task<> { value = *(co_await worker.fix_shared(id)).as<int>(); };
+  const auto read = [&]() -> vmcache::Task<> {
+    value = *(co_await worker.fix_shared(id)).as<int>();
+  };
   worker.spawn(read());
   worker.run();
   std::printf("%d, exmap ABI %d\n", value, EXMAP_ABI_VERSION);

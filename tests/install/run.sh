@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Installs the build folder into an empty prefix and builds programs against that copy: an embedder's, by CMake package
-# and by pkg-config, and those printed in the README.
+# Installs the build folder into an empty prefix and builds programs against that copy: an
+# embedder's, by CMake package and by pkg-config, and those printed in the README and the tutorial.
+# And a project that takes this tree in by add_subdirectory(), with choices of its own.
 # usage: tests/install/run.sh BUILD_FOLDER
 set -euo pipefail
 build=$(realpath "${1:?usage: run.sh BUILD_FOLDER}")
@@ -15,26 +16,54 @@ cp "$here/consumer.cpp" "$work/consumer"
 cat >"$work/consumer/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.25)
 project(consumer CXX)
-find_package(vmcache 0.1 REQUIRED)
+find_package(vmcache 0.2 REQUIRED)
 add_executable(consumer consumer.cpp)
 target_link_libraries(consumer vmcache::vmcache)
 END
 cmake -G Ninja -S "$work/consumer" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
-cmake --build "$work/by-cmake" >/dev/null
+cmake --build "$work/by-cmake" -- --quiet
 "$work/by-cmake/consumer" "$work/first.db"
 
-# shellcheck disable=SC2046 # the flags are words
+# No build type, another standard, modules of the same names, a shared library, a space in the path.
+embedder="$work/an embedder"
+mkdir -p "$embedder/cmake"
+for module in warnings install sanitizers precompile; do
+  echo "message(FATAL_ERROR \"the embedder's own $module\")" >"$embedder/cmake/$module.cmake"
+done
+cp "$here/consumer.cpp" "$embedder"
+cat >"$embedder/CMakeLists.txt" <<END
+cmake_minimum_required(VERSION 3.25)
+project(embedder CXX C)
+set(CMAKE_CXX_STANDARD 23)
+set(BUILD_SHARED_LIBS ON)
+list(APPEND CMAKE_MODULE_PATH "\${CMAKE_CURRENT_SOURCE_DIR}/cmake")
+add_subdirectory("$(realpath "$here/../..")" vmcache)
+add_executable(consumer consumer.cpp)
+target_link_libraries(consumer vmcache::vmcache)
+END
+launcher=$(command -v ccache || true)
+cmake -G Ninja -S "$embedder" -B "$embedder/build" \
+  ${launcher:+-DCMAKE_CXX_COMPILER_LAUNCHER=$launcher} >/dev/null
+cmake --build "$embedder/build" --target consumer -- --quiet
+"$embedder/build/consumer" "$work/embedded.db"
+[ -e "$embedder/build/vmcache/libvmcache/libvmcache.so.0" ]
+
 export PKG_CONFIG_PATH=$work/prefix/lib/x86_64-linux-gnu/pkgconfig:$work/prefix/lib/pkgconfig
-c++ -std=c++20 $(pkg-config --cflags vmcache) "$here/consumer.cpp" -o "$work/by-pkg-config" \
-  $(pkg-config --static --libs vmcache)
+read -ra cflags < <(pkg-config --cflags vmcache)
+read -ra libs < <(pkg-config --static --libs vmcache)
+c++ -std=c++20 "${cflags[@]}" "$here/consumer.cpp" -o "$work/by-pkg-config" "${libs[@]}"
 "$work/by-pkg-config" "$work/second.db"
 
-awk -v work="$work" '/^```cpp$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (work "/readme" n ".cpp") }' \
+awk -v work="$work" '
+  /^```cpp$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (work "/readme" n ".cpp") }' \
   "$here/../../README.md"
+# The tutorial's blocks are one program.
+awk '/^```cpp$/ { on = 1; next } /^```$/ { on = 0 } on' "$here/../../docs/tutorial.md" \
+  >"$work/tutorial.cpp"
 cd "$work"
-for program in readme1 readme2; do
-  # shellcheck disable=SC2046
-  c++ -std=c++20 $(pkg-config --cflags vmcache) $program.cpp -o $program $(pkg-config --static --libs vmcache)
+for program in readme1 readme2 tutorial; do
+  c++ -std=c++20 "${cflags[@]}" $program.cpp -o $program "${libs[@]}"
 done
 [ "$(./readme1)" = "$(printf 'world\nworld')" ]
 ./readme2 && ./readme2 # makes a database; finds one
+./tutorial tutorial.db

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Frames are accounted: an ordinary user's pool is held to RLIMIT_MEMLOCK, grows no further than it, shows in
-// the process's counters and its cgroup's, and leaves nothing behind after close.
+// Frames are accounted: an ordinary user's pool is held to RLIMIT_MEMLOCK, grows no further than
+// it, shows in the process's counters and its cgroup's, and leaves nothing behind after close.
 #include "exmap_test.h"
 
 #include <grp.h>
@@ -57,15 +57,15 @@ void resident(std::size_t frames) {
   const long long mapped_kib = read_number("/proc/self/status", "VmRSS:");
   CHECK_RESULT(0, map.free(0, 0, frames));
   const long long after_kib = read_number("/proc/self/status", "VmRSS:");
-  std::printf("# VmRSS %lld KiB, with %zu pages mapped %lld, freed %lld\n", before_kib, frames, mapped_kib,
-              after_kib);
+  std::printf("# VmRSS %lld KiB, with %zu pages mapped %lld, freed %lld\n", before_kib, frames,
+              mapped_kib, after_kib);
   const auto pool_kib = static_cast<long long>(frames * kPageSize / 1024);
   CHECK(mapped_kib - before_kib > pool_kib * 3 / 4, "mapped frames do not show in VmRSS");
   CHECK(after_kib - before_kib < pool_kib / 4, "freed pages still show in VmRSS");
 }
 
-//! A pool beyond the memory cgroup's limit is ENOMEM, not a visit of the OOM killer; one within it is
-//! charged.
+//! A pool beyond the memory cgroup's limit is ENOMEM, not a visit of the OOM killer; one within it
+//! is charged.
 void in_a_cgroup() {
   constexpr const char* kGroup = "/sys/fs/cgroup/exmap-test";
   write_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
@@ -76,7 +76,8 @@ void in_a_cgroup() {
     return;
   }
   const std::string self = std::to_string(getpid());
-  CHECK(write_text((group + "/cgroup.procs").c_str(), self.c_str()), "cgroup.procs: %s", strerror(errno));
+  CHECK(write_text((group + "/cgroup.procs").c_str(), self.c_str()), "cgroup.procs: %s",
+        strerror(errno));
   const std::string current = group + "/memory.current";
   const long long before = read_number(current.c_str());
   const int fd = open_device();

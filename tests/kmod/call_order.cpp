@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Calls in every order, early, late and twice: before setup and before mmap they get an errno, in the right
-// order they still work afterwards.
+// Calls in every order, early, late and twice: before setup and before mmap they get an errno, in
+// the right order they still work afterwards.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -30,7 +30,8 @@ void take_step(State& s, Step step) {
       break;
     case kMapArea: {
       char* const area = map_area(s.fd, 16);
-      CHECK((area == nullptr) == (s.area != nullptr), "mmap of the area, once more: %d", s.area != nullptr);
+      CHECK((area == nullptr) == (s.area != nullptr), "mmap of the area, once more: %d",
+            s.area != nullptr);
       if (area) s.area = area;
       break;
     }
@@ -44,15 +45,16 @@ void take_step(State& s, Step step) {
     case kAlloc:
     case kFree: {
       put_entry(s);
-      const int result =
-          call_action(s.fd, 0, step == kAlloc ? EXMAP_OP_ALLOC : EXMAP_OP_FREE, s.interface ? 1 : 0);
+      const int result = call_action(s.fd, 0, step == kAlloc ? EXMAP_OP_ALLOC : EXMAP_OP_FREE,
+                                     s.interface ? 1 : 0);
       CHECK_RESULT(s.set_up && s.area ? 0 : -ENXIO, result);
       break;
     }
     case kRead: {
       char bytes[16];
       CHECK_REFUSED(
-          result_of(pread(s.fd, s.area ? s.area : bytes, kPageSize, 0)));  // no file was given at setup
+          // No file was given at setup.
+          result_of(pread(s.fd, s.area ? s.area : bytes, kPageSize, 0)));
       break;
     }
     case kStats: {
@@ -90,9 +92,11 @@ int main(int argc, char** argv) {
   for (int first = 0; first < kSteps; first++)
     for (int second = 0; second < kSteps; second++)
       for (int third = 0; third < kSteps; third++)
-        for (int fourth = 0; fourth < kSteps; fourth += options.number("scale", 100) < 100 ? 2 : 1) {
+        for (int fourth = 0; fourth < kSteps;
+             fourth += options.number("scale", 100) < 100 ? 2 : 1) {
           State state;
-          for (const int step : {first, second, third, fourth}) take_step(state, static_cast<Step>(step));
+          for (const int step : {first, second, third, fourth})
+            take_step(state, static_cast<Step>(step));
           finish_properly(state);
           sequences++;
         }

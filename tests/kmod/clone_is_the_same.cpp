@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A clone is the same exmap: it outlives the origin's fd, bad origins get an errno, and nothing is lost at
-// the end.
+// A clone is the same exmap: it outlives the origin's fd, bad origins get an errno, and nothing is
+// lost at the end.
 #include "exmap_test.h"
 
 #include <climits>
@@ -32,7 +32,8 @@ void outlives_the_origin() {
   interface->iov[0].page = 3;
   interface->iov[0].len = 2;
   CHECK_RESULT(0, call_action(clone, 0, EXMAP_OP_FREE, 1));
-  CHECK(interface->iov[0].pages == 2, "FREE through the clone freed %d of 2", interface->iov[0].pages);
+  CHECK(interface->iov[0].pages == 2, "FREE through the clone freed %d of 2",
+        interface->iov[0].pages);
   munmap(interface, kPageSize);
   delete map;
   close(clone);
@@ -49,7 +50,8 @@ void before_setup() {
 void refused() {
   const Exmap map({.frames = 16, .area_pages = 64});
   const int fd = open_device(), file = memfd_create("file", MFD_CLOEXEC);
-  for (const int wrong : {-1, 1 << 20, INT_MIN, INT_MAX}) CHECK_RESULT(-EBADF, call_clone(fd, wrong));
+  for (const int wrong : {-1, 1 << 20, INT_MIN, INT_MAX})
+    CHECK_RESULT(-EBADF, call_clone(fd, wrong));
   CHECK_RESULT(-EINVAL, call_clone(fd, file));
   CHECK_RESULT(-EINVAL, call_clone(fd, fd));
   CHECK_RESULT(-EBUSY, call_clone(map.fd(), fd));

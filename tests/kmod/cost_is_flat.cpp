@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The cost of a page does not grow with the number of resident pages: the same batches, beside few and beside
-// many.
+// The cost of a page does not grow with the number of resident pages: the same batches, beside few
+// and beside many.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -10,11 +10,13 @@ namespace {
 constexpr std::uint64_t kBatchPages = 64;
 
 //! The fastest of many batches: what else runs on the machine only ever adds.
-double batch_ns_min(const Exmap& map, std::uint64_t first_page, std::uint64_t batches, Random& random) {
+double batch_ns_min(const Exmap& map, std::uint64_t first_page, std::uint64_t batches,
+                    Random& random) {
   Run runs[kBatchPages];
   double best_ns = 1e18;
   for (std::uint64_t i = 0; i < batches; i++) {
-    for (std::uint64_t k = 0; k < kBatchPages; k++) runs[k] = {first_page + k * 512 + random.below(512), 1};
+    for (std::uint64_t k = 0; k < kBatchPages; k++)
+      runs[k] = {first_page + k * 512 + random.below(512), 1};
     const double start = seconds_now();
     CHECK_RESULT(0, map.batch(0, EXMAP_OP_ALLOC, runs, kBatchPages));
     for (std::uint64_t k = 0; k < kBatchPages; k++) *map.word(runs[k].page) = k;
@@ -47,6 +49,7 @@ int main(int argc, char** argv) {
   const double ratio = beside_many_ns / beside_few_ns;
   std::printf("# a page: %.0f ns beside none, %.0f ns beside %llu resident, ratio %.2f\n",
               beside_few_ns / kBatchPages, beside_many_ns / kBatchPages, ull(resident), ratio);
-  CHECK(ratio < 2.0, "a page costs %.2f times as much beside %llu resident pages", ratio, ull(resident));
+  CHECK(ratio < 2.0, "a page costs %.2f times as much beside %llu resident pages", ratio,
+        ull(resident));
   return 0;
 }

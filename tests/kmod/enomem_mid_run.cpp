@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The pool runs dry in the middle of a run: what was done stays done and is told, the call fails with ENOMEM,
-// and every frame is still to be had afterwards.
+// The pool runs dry in the middle of a run: what was done stays done and is told, the call fails
+// with ENOMEM, and every frame is still to be had afterwards.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -17,13 +17,16 @@ int main(int argc, char** argv) {
     const int cut = first ? 1 : 0;
     if (first)
       CHECK(map.entry(0, 0).res >= 0 && map.entry(0, 0).pages == static_cast<int>(first),
-            "first run: res %d, pages %d of %llu", map.entry(0, 0).res, map.entry(0, 0).pages, ull(first));
+            "first run: res %d, pages %d of %llu", map.entry(0, 0).res, map.entry(0, 0).pages,
+            ull(first));
     CHECK(map.entry(0, cut).res == -ENOMEM && map.entry(0, cut).pages == static_cast<int>(rest),
           "the cut run: res %d, pages %d, %llu frames were left", map.entry(0, cut).res,
           map.entry(0, cut).pages, ull(rest));
     CHECK(map.entry(0, cut + 1).res == -ENOMEM && map.entry(0, cut + 1).pages == 0,
-          "the run after: res %d, pages %d", map.entry(0, cut + 1).res, map.entry(0, cut + 1).pages);
-    CHECK(map.allocated() == frames, "%llu pages mapped of %llu", ull(map.allocated()), ull(frames));
+          "the run after: res %d, pages %d", map.entry(0, cut + 1).res,
+          map.entry(0, cut + 1).pages);
+    CHECK(map.allocated() == frames, "%llu pages mapped of %llu", ull(map.allocated()),
+          ull(frames));
     std::uint64_t value = 0;
     for (std::uint64_t i = 0; i < rest; i++) fill_page(map.page(2048 + i), i);
     CHECK(try_read(map.word(2048 + rest), value) != 0, "the page past the cut is mapped");

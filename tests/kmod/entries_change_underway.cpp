@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Entries that another thread rewrites while the call runs: each is read once, so that what was checked is
-// what is done. Memory on both sides of the area stays as it was, and no frame is lost.
+// Entries that another thread rewrites while the call runs: each is read once, so that what was
+// checked is what is done. Memory on both sides of the area stays as it was, and no frame is lost.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -11,13 +11,14 @@ constexpr std::uint64_t kFrames = 64, kAreaPages = 512, kGuard = 0x6a6a6a6a;
 
 //! An area with a page of ours right before and right after it.
 char* map_between_guards(int fd) {
-  char* const room = static_cast<char*>(mmap(nullptr, (kAreaPages + 2) * kPageSize, PROT_READ | PROT_WRITE,
-                                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  char* const room =
+      static_cast<char*>(mmap(nullptr, (kAreaPages + 2) * kPageSize, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   CHECK(room != MAP_FAILED, "mmap: %s", strerror(errno));
   fill_page(room, kGuard);
   fill_page(room + (kAreaPages + 1) * kPageSize, kGuard);
-  void* const area =
-      mmap(room + kPageSize, kAreaPages * kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+  void* const area = mmap(room + kPageSize, kAreaPages * kPageSize, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_FIXED, fd, 0);
   CHECK(area == room + kPageSize, "mmap over the middle: %s", strerror(errno));
   return room + kPageSize;
 }

@@ -30,7 +30,8 @@ int main(int argc, char** argv) {
   const Ledger ledger;
   in_child("exec", [&] {
     Exmap map({.frames = 1024, .interfaces = 3});
-    for (int i = 1; i < 3; i++)  // two threads are within their calls when exec takes the address space away
+    // Two threads are within their calls when exec takes the address space away.
+    for (int i = 1; i < 3; i++)
       std::thread([&map, i] {
         for (;;) {
           map.free(i, static_cast<std::uint64_t>(i) * 100, 50);

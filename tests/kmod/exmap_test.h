@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What every exmap test shares: checks with an exit code (0 pass, 1 fail, 4 skip), options, one open exmap,
-// children, a SIGSEGV-safe read, page contents by owner, and the ledger that tells lost frames.
+// What every exmap test shares: checks with an exit code (0 pass, 1 fail, 4 skip), options, one
+// open exmap, children, a SIGSEGV-safe read, page contents by owner, and the ledger that tells lost
+// frames.
 #pragma once
 
 #include <fcntl.h>
@@ -43,9 +44,10 @@ constexpr unsigned long long ull(std::uint64_t value) {
   return value;
 }
 
-//! Ends the whole process at once, from any thread or child: a failed promise leaves nothing to clean up for.
-[[noreturn, gnu::format(printf, 3, 4)]] inline void finish(int status, const char* where, const char* format,
-                                                           ...) {
+//! Ends the whole process at once, from any thread or child: a failed promise leaves nothing to
+//! clean up for.
+[[noreturn, gnu::format(printf, 3, 4)]] inline void finish(int status, const char* where,
+                                                           const char* format, ...) {
   char text[512];
   va_list arguments;
   va_start(arguments, format);
@@ -61,14 +63,17 @@ constexpr unsigned long long ull(std::uint64_t value) {
 #define EXMAP_WHERE __FILE_NAME__ ":" EXMAP_STRING(__LINE__)
 //! CHECK(condition, format, ...): the promise in words is the format.
 #define CHECK(condition, ...) \
-  ((condition) ? void(0)      \
-               : ::exmap_test::finish(::exmap_test::kFail, EXMAP_WHERE " (" #condition ")", __VA_ARGS__))
-//! CHECK_RESULT(expected, call): `call` gives 0 or more, or a negated errno; it must give exactly that.
-#define CHECK_RESULT(expected, ...)                                                                          \
-  do {                                                                                                       \
-    const long long result_ = (__VA_ARGS__);                                                                 \
-    CHECK(result_ == (expected), "%s gave %lld (%s), not %lld", #__VA_ARGS__, result_,                       \
-          result_ < 0 ? strerror(static_cast<int>(-result_)) : "success", static_cast<long long>(expected)); \
+  ((condition)                \
+       ? void(0)              \
+       : ::exmap_test::finish(::exmap_test::kFail, EXMAP_WHERE " (" #condition ")", __VA_ARGS__))
+//! CHECK_RESULT(expected, call): `call` gives 0 or more, or a negated errno; it must give exactly
+//! that.
+#define CHECK_RESULT(expected, ...)                                                    \
+  do {                                                                                 \
+    const long long result_ = (__VA_ARGS__);                                           \
+    CHECK(result_ == (expected), "%s gave %lld (%s), not %lld", #__VA_ARGS__, result_, \
+          result_ < 0 ? strerror(static_cast<int>(-result_)) : "success",              \
+          static_cast<long long>(expected));                                           \
   } while (0)
 //! The call must be refused, with whatever errno the ABI leaves open.
 #define CHECK_REFUSED(...)                                                           \
@@ -84,13 +89,15 @@ long long result_of(Value value) {
   return value < 0 ? -static_cast<long long>(errno) : static_cast<long long>(value);
 }
 
-//! --name VALUE options. Unknown ones are an error, so a mistyped run never passes as the default one.
+//! --name VALUE options. Unknown ones are an error, so a mistyped run never passes as the default
+//! one.
 class Options {
  public:
   Options(int argc, char** argv) {
     for (int i = 1; i < argc; i += 2) {
       if (std::strncmp(argv[i], "--", 2) != 0 || i + 1 == argc) {
-        std::fprintf(stderr, "%s: usage: [--scale PERCENT] [--NAME VALUE]..., not '%s'\n", argv[0], argv[i]);
+        std::fprintf(stderr, "%s: usage: [--scale PERCENT] [--NAME VALUE]..., not '%s'\n", argv[0],
+                     argv[i]);
         std::exit(2);
       }
       _given.emplace_back(argv[i] + 2, argv[i + 1]);
@@ -171,7 +178,8 @@ inline int call_action(int fd, unsigned interface, unsigned opcode, unsigned ent
   return static_cast<int>(result_of(ioctl(fd, EXMAP_IOCTL_ACTION, &action)));
 }
 inline char* map_area(int fd, std::size_t pages) {
-  void* area = mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, EXMAP_OFF_EXMAP);
+  void* area =
+      mmap(nullptr, pages * kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, EXMAP_OFF_EXMAP);
   return area == MAP_FAILED ? nullptr : static_cast<char*>(area);
 }
 inline exmap_user_interface* map_interface(int fd, unsigned interface) {
@@ -193,7 +201,8 @@ struct Shape {
   std::uint64_t flags = 0;
 };
 
-//! One open exmap, set up and mapped. Not copied; ends with close. An interface belongs to one thread.
+//! One open exmap, set up and mapped. Not copied; ends with close. An interface belongs to one
+//! thread.
 class Exmap {
  public:
   explicit Exmap(const Shape& shape = {})
@@ -215,10 +224,18 @@ class Exmap {
   }
 
   int fd() const { return _fd; }
+  //! As the statistics tell them: what setup took, and the state.
+  std::uint64_t flags() const {
+    exmap_ioctl_stats stats{};
+    CHECK_RESULT(0, result_of(ioctl(_fd, EXMAP_IOCTL_STATS, &stats)));
+    return stats.flags;
+  }
   std::size_t area_pages() const { return _area_pages; }
   char* area() const { return _area; }
   char* page(std::uint64_t n) const { return _area + n * kPageSize; }
-  volatile std::uint64_t* word(std::uint64_t n) const { return reinterpret_cast<std::uint64_t*>(page(n)); }
+  volatile std::uint64_t* word(std::uint64_t n) const {
+    return reinterpret_cast<std::uint64_t*>(page(n));
+  }
   exmap_iov& entry(int interface, int i) const {
     return _interfaces[static_cast<std::size_t>(interface)]->iov[i];
   }
@@ -244,11 +261,12 @@ class Exmap {
     const Run run{page, len};
     return batch(interface, EXMAP_OP_FREE, &run, 1);
   }
-  //! Every frame of the pool can be mapped at pages 0.. (nothing mapped there before): none was lost, none
-  //! stranded.
+  //! Every frame of the pool can be mapped at pages 0.. (nothing mapped there before): none was
+  //! lost, none stranded.
   void check_all_frames(int interface, std::uint64_t frames) const {
     for (std::uint64_t page = 0; page < frames; page++)
-      CHECK(alloc(interface, page) == 0, "only %llu of %llu frames are there to map", ull(page), ull(frames));
+      CHECK(alloc(interface, page) == 0, "only %llu of %llu frames are there to map", ull(page),
+            ull(frames));
     CHECK(alloc(interface, frames) < 0, "more than the %llu frames of the pool", ull(frames));
     CHECK(allocated() == frames, "stats say %llu, mapped are %llu", ull(allocated()), ull(frames));
     for (std::uint64_t page = 0; page < frames; page++) CHECK_RESULT(0, free(interface, page));
@@ -264,6 +282,12 @@ class Exmap {
   void unmap_area() {
     CHECK_RESULT(0, result_of(munmap(_area, _area_pages * kPageSize)));
     _area = nullptr;
+  }
+  //! Unmaps the area, and maps it again, somewhere.
+  void remap_area() {
+    unmap_area();
+    _area = map_area(_fd, _area_pages);
+    CHECK(_area, "mmap of %zu pages: %s", _area_pages, strerror(errno));
   }
   void forget_fd() { _fd = -1; }
 
@@ -284,7 +308,8 @@ inline long long resize(const Exmap& map, std::uint64_t frames, std::uint64_t* n
   return result;
 }
 
-//! Content that names its owner in every word of the page, so that one foreign word tells whose it was.
+//! Content that names its owner in every word of the page, so that one foreign word tells whose it
+//! was.
 inline void fill_page(char* page, std::uint64_t owner) {
   auto* words = reinterpret_cast<volatile std::uint64_t*>(page);
   for (std::size_t i = 0; i < kWordsPerPage; i++) words[i] = owner;
@@ -301,7 +326,8 @@ inline void write_pages(int file, std::uint64_t pages) {
   alignas(kPageSize) static char page[kPageSize];
   for (std::uint64_t n = 0; n < pages; n++) {
     fill_page(page, n + 1);
-    CHECK_RESULT(kPageBytes, result_of(pwrite(file, page, kPageSize, static_cast<off_t>(n * kPageSize))));
+    CHECK_RESULT(kPageBytes,
+                 result_of(pwrite(file, page, kPageSize, static_cast<off_t>(n * kPageSize))));
   }
 }
 inline int memory_file(std::uint64_t pages) {
@@ -317,8 +343,8 @@ inline thread_local volatile sig_atomic_t fault_armed = 0;
 inline void on_fault(int number, siginfo_t* info, void* context) {
   if (fault_armed) siglongjmp(fault_jump, number);
   const auto* const state = static_cast<const ucontext_t*>(context);
-  std::printf("# signal %d outside a checked access: address %p, instruction 0x%llx\n", number, info->si_addr,
-              ull(static_cast<std::uint64_t>(state->uc_mcontext.gregs[REG_RIP])));
+  std::printf("# signal %d outside a checked access: address %p, instruction 0x%llx\n", number,
+              info->si_addr, ull(static_cast<std::uint64_t>(state->uc_mcontext.gregs[REG_RIP])));
   std::fflush(stdout);
   signal(number, SIG_DFL);
 }
@@ -349,7 +375,8 @@ inline void pin_to_cpu(int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpu), &set);
-  CHECK(sched_setaffinity(0, sizeof set, &set) == 0, "sched_setaffinity to CPU %d: %s", cpu, strerror(errno));
+  CHECK(sched_setaffinity(0, sizeof set, &set) == 0, "sched_setaffinity to CPU %d: %s", cpu,
+        strerror(errno));
 }
 inline int cpu_count() {
   return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
@@ -377,7 +404,8 @@ template <typename Body>
 void in_child(const char* what, Body body) {
   const int status = wait_for(spawn(body));
   if (WIFEXITED(status) && WEXITSTATUS(status) == kSkip) SKIP("%s", what);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: the child ended with status 0x%x", what, status);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: the child ended with status 0x%x", what,
+        status);
 }
 
 inline double seconds_now() {
@@ -393,7 +421,8 @@ bool becomes_true(Condition condition, double seconds_max) {
   return true;
 }
 
-//! A number from a /proc or /sys file; -1 where it is not there. `key` empty: the file's first word.
+//! A number from a /proc or /sys file; -1 where it is not there. `key` empty: the file's first
+//! word.
 inline long long read_number(const char* path, const std::string& key = "") {
   std::ifstream file(path);
   std::string word;
@@ -421,9 +450,9 @@ inline long long free_per_cpu_kib() {
   return pages * static_cast<long long>(kPageSize / 1024);
 }
 
-//! What the system held before a test, to be held against what it holds after: frames the module has from the
-//! page allocator (exact), references on the module (exact), free memory (a whole pool shows, one page drowns
-//! in noise).
+//! What the system held before a test, to be held against what it holds after: frames the module
+//! has from the page allocator (exact), references on the module (exact), free memory (a whole pool
+//! shows, one page drowns in noise).
 class Ledger {
  public:
   Ledger() {
@@ -440,8 +469,8 @@ class Ledger {
                  (is_debug_kernel() || free_kib + free_kib_slack >= _free_kib);
         },
         10);
-    std::printf("# frames %lld -> %lld, module references %lld -> %lld, free KiB %lld -> %lld\n", _frames,
-                frames, _references, references, _free_kib, free_kib);
+    std::printf("# frames %lld -> %lld, module references %lld -> %lld, free KiB %lld -> %lld\n",
+                _frames, frames, _references, references, _free_kib, free_kib);
     CHECK(balanced, "something was lost");
   }
 

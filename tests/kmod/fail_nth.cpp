@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The n-th memory allocation of a call fails, for n = 1, 2, 3 ... until the call gets through: each failure
-// is an errno, the call works when tried again, and nothing is lost. Needs a kernel with fault injection.
-#include "exmap_test.h"
+// The n-th memory allocation of a call fails, for n = 1, 2, 3 ... until the call gets through: each
+// failure is an errno, the call works when tried again, and nothing is lost. Needs a kernel with
+// fault injection.
+#include "parked_test.h"
 
 using namespace exmap_test;
 
@@ -28,17 +29,18 @@ int open_injection() {
 }
 void inject(int injection, int nth) {
   const std::string text = std::to_string(nth);
-  CHECK(pwrite(injection, text.c_str(), text.size(), 0) == static_cast<ssize_t>(text.size()), "fail-nth: %s",
-        strerror(errno));
+  CHECK(pwrite(injection, text.c_str(), text.size(), 0) == static_cast<ssize_t>(text.size()),
+        "fail-nth: %s", strerror(errno));
 }
-//! Whether the armed failure has struck; disarms it. Where it has not, it may strike these very calls'
-//! copies.
+//! Whether the armed failure has struck; disarms it. Where it has not, it may strike these very
+//! calls' copies.
 bool has_struck(int injection) {
   char text[16] = {};
   const long long got = result_of(pread(injection, text, sizeof text - 1, 0));
   CHECK(got > 0 || got == -EFAULT, "fail-nth: %s", strerror(static_cast<int>(-got)));
   const long long disarmed = result_of(pwrite(injection, "0", 1, 0));
-  CHECK(disarmed == 1 || disarmed == -EFAULT, "fail-nth: %s", strerror(static_cast<int>(-disarmed)));
+  CHECK(disarmed == 1 || disarmed == -EFAULT, "fail-nth: %s",
+        strerror(static_cast<int>(-disarmed)));
   return got > 0 && std::atoi(text) == 0;
 }
 
@@ -55,9 +57,10 @@ void fail_each(const char* name, Call call, Undo undo, bool must_strike = true) 
     if (result >= 0) {
       undo();
     } else {
-      CHECK(hit, "%s failed with %s though no allocation failed", name, strerror(static_cast<int>(-result)));
-      CHECK(result == -ENOMEM || result == -EFAULT || result == -EAGAIN, "%s: failure %d gave %s", name, nth,
+      CHECK(hit, "%s failed with %s though no allocation failed", name,
             strerror(static_cast<int>(-result)));
+      CHECK(result == -ENOMEM || result == -EFAULT || result == -EAGAIN, "%s: failure %d gave %s",
+            name, nth, strerror(static_cast<int>(-result)));
       refused++;
       CHECK_RESULT(0, std::min(0ll, static_cast<long long>(call())));  // and again, undisturbed
       undo();
@@ -66,7 +69,8 @@ void fail_each(const char* name, Call call, Undo undo, bool must_strike = true) 
     if (!hit) break;
   }
   CHECK(struck > 0 || !must_strike, "%s: nothing was there to fail: this injects nothing", name);
-  std::printf("# %s: %d allocations failed in turn, %d failures reached the caller\n", name, struck, refused);
+  std::printf("# %s: %d allocations failed in turn, %d failures reached the caller\n", name, struck,
+              refused);
   close(injection);
 }
 
@@ -108,7 +112,8 @@ int main(int argc, char** argv) {
   CHECK(ftruncate(file, 1ll << 32) == 0, "ftruncate: %s", strerror(errno));
   {
     const Exmap map({.frames = 64, .area_pages = 1 << 20, .backing_fd = file});
-    std::uint64_t place = 1020;  // across into a new page table each time: their allocation is what can fail
+    // Across into a new page table each time: their allocation is what can fail.
+    std::uint64_t place = 1020;
     fail_each(
         "ALLOC", [&] { return map.alloc(0, place, 8); },
         [&] {
@@ -118,24 +123,26 @@ int main(int argc, char** argv) {
     place = 1 << 18;
     fail_each(
         "READ",
-        [&] { return result_of(pread(map.fd(), map.page(place), 4 * kPageSize, 0)) < 0 ? -ENOMEM : 0; },
+        [&] {
+          return result_of(pread(map.fd(), map.page(place), 4 * kPageSize, 0)) < 0 ? -ENOMEM : 0;
+        },
         [&] {
           CHECK_RESULT(0, map.free(0, place, 4));
           place += 1024;
         });
     fail_each(
         "FREE", [&] { return map.alloc(0, 5, 8) < 0 ? -ENOMEM : map.free(0, 5, 8); }, [] {}, false);
-    exmap_resize resize{};
+    // What is parked need not be allocated again: so once without, for each frame, and once beside
+    // parked ones.
+    CHECK(write_text(kShrinkReturns, "Y"), "%s: %s", kShrinkReturns, strerror(errno));
     fail_each(
-        "grow",
-        [&] {
-          resize = {sizeof resize, 0, 700};
-          return result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &resize));
-        },
-        [&] {
-          resize = {sizeof resize, 0, 64};
-          CHECK_RESULT(0, result_of(ioctl(map.fd(), EXMAP_IOCTL_RESIZE, &resize)));
-        });
+        "grow", [&] { return resize(map, 700); }, [&] { CHECK_RESULT(0, resize(map, 64)); });
+    CHECK(write_text(kShrinkReturns, "N"), "%s: %s", kShrinkReturns, strerror(errno));
+    CHECK_RESULT(0, resize(map, 100));
+    CHECK_RESULT(0, resize(map, 64));
+    fail_each(
+        "grow beside parked frames", [&] { return resize(map, 700); },
+        [&] { CHECK_RESULT(0, resize(map, 64)); });
     int clone = -1;
     fail_each(
         "clone",

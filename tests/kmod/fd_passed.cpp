@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// An exmap's fd in another process (SCM_RIGHTS): it reaches no page there, and keeps nothing after both are
-// done.
+// An exmap's fd in another process (SCM_RIGHTS): it reaches no page there, and keeps nothing after
+// both are done.
 #include "exmap_test.h"
 
 #include <sys/socket.h>
@@ -66,7 +66,8 @@ int main(int argc, char** argv) {
   const Ledger ledger;
   int sockets[2];
   CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0, "socketpair: %s", strerror(errno));
-  const pid_t other = spawn([&] {  // forked before any exmap exists: no inheritance, only the passed fd
+  // Forked before any exmap exists: no inheritance, only the passed fd.
+  const pid_t other = spawn([&] {
     close(sockets[0]);
     receiver(sockets[1]);
   });
@@ -79,7 +80,8 @@ int main(int argc, char** argv) {
     send_fd(sockets[0], map.fd());
     char byte = 0;
     CHECK(read(sockets[0], &byte, 1) == 1, "the receiver did not get through");
-    CHECK(page_holds(map.page(5), 55) && map.allocated() == 1, "the receiver changed the owner's pages");
+    CHECK(page_holds(map.page(5), 55) && map.allocated() == 1,
+          "the receiver changed the owner's pages");
     CHECK_RESULT(0, map.free(0, 5));
     map.check_all_frames(0, 16);
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The small area that the module makes at setup for its TLB flushes: whatever the program does to it, a FREE
-// either flushes or is refused; it is never quietly without its flush.
+// The small area that the module makes at setup for its TLB flushes: whatever the program does to
+// it, a FREE either flushes or is refused; it is never quietly without its flush.
 #include "stale_reader.h"
 
 using namespace exmap_test;
@@ -18,7 +18,8 @@ std::vector<Range> mappings() {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     std::uintptr_t start = 0, end = 0;
-    if (line.find("exmap") != std::string::npos && std::sscanf(line.c_str(), "%lx-%lx", &start, &end) == 2)
+    if (line.find("exmap") != std::string::npos &&
+        std::sscanf(line.c_str(), "%lx-%lx", &start, &end) == 2)
       found.push_back({reinterpret_cast<char*>(start), end - start});
   }
   return found;
@@ -44,6 +45,24 @@ void meddle(const Range& window) {
   mremap(window.start, window.bytes, window.bytes, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
 }
 
+//! Nobody, not even by force or mprotect, may read, write or execute there: no mr, mw, me among its
+//! flags.
+void check_rights(const Range& window) {
+  std::ifstream smaps("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(smaps, line);) {
+    std::uintptr_t start = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx", &start, &end) == 2)
+      here = start == reinterpret_cast<std::uintptr_t>(window.start);
+    if (!here || line.rfind("VmFlags:", 0) != 0) continue;
+    for (const char* right : {" rd", " wr", " ex", " mr", " mw", " me"})
+      CHECK(line.find(right) == std::string::npos, "the window has the right%s: %s", right,
+            line.c_str());
+    return;
+  }
+  CHECK(false, "smaps does not show the window");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -56,16 +75,19 @@ int main(int argc, char** argv) {
     const std::vector<Range> windows = windows_of(fd);
     std::printf("# setup made %zu mappings\n", windows.size());
     if (windows.empty()) SKIP("setup makes no mapping that the program could meddle with");
+    for (const Range& window : windows) check_rights(window);
     char* const area = map_area(fd, 4);
     auto* const interface = map_interface(fd, 0);
     CHECK(area && interface, "mmap: %s", strerror(errno));
 
-    const Exmap map({.frames = 1, .area_pages = 4});  // a second one, whose window is found by difference
+    // A second one, whose window is found by difference.
+    const Exmap map({.frames = 1, .area_pages = 4});
     std::vector<Range> others;
     for (const Range& range : mappings()) {
       const char* const own[] = {area, map.area(), reinterpret_cast<char*>(interface),
                                  reinterpret_cast<char*>(&map.entry(0, 0))};
-      if (std::find(std::begin(own), std::end(own), range.start) == std::end(own)) others.push_back(range);
+      if (std::find(std::begin(own), std::end(own), range.start) == std::end(own))
+        others.push_back(range);
     }
     CHECK(others.size() > windows.size(), "the second exmap has no window");
     std::atomic<bool> stop{false};
@@ -83,7 +105,8 @@ int main(int argc, char** argv) {
     stop = counts.stop = true;
     meddler.join();
     reader.join();
-    CHECK(counts.stale == 0, "%llu stale reads while the window was meddled with", ull(counts.stale));
+    CHECK(counts.stale == 0, "%llu stale reads while the window was meddled with",
+          ull(counts.stale));
 
     // Taken away: refused from then on, and told.
     interface->iov[0].value = 0;
@@ -95,7 +118,8 @@ int main(int argc, char** argv) {
     CHECK_RESULT(-ESTALE, call_action(fd, 0, EXMAP_OP_FREE, 1));
     exmap_ioctl_stats stats{};
     CHECK_RESULT(0, result_of(ioctl(fd, EXMAP_IOCTL_STATS, &stats)));
-    CHECK(stats.flags & EXMAP_STATE_WINDOW_LOST, "the loss is not told: flags 0x%llx", ull(stats.flags));
+    CHECK(stats.flags & EXMAP_STATE_WINDOW_LOST, "the loss is not told: flags 0x%llx",
+          ull(stats.flags));
   });
   ledger.check_balanced();
   return 0;

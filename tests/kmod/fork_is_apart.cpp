@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A fork's child reaches nothing of its parent's exmap: not the pages, not the interfaces, not the calls.
+// A fork's child reaches nothing of its parent's exmap: not the pages, not the interfaces, not the
+// calls.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -20,8 +21,8 @@ void child_tries_everything(const Exmap& map) {
   CHECK(own == nullptr, "the child maps a second area of the parent's pool");
 }
 
-//! MADV_DOFORK takes VM_DONTCOPY off any area that is not VM_IO; the child must still not see what comes
-//! later.
+//! MADV_DOFORK takes VM_DONTCOPY off any area that is not VM_IO; the child must still not see what
+//! comes later.
 void forced_inheritance(const Exmap& map) {
   const int advised = madvise(map.area(), map.area_pages() * kPageSize, MADV_DOFORK);
   std::printf("# MADV_DOFORK: %s\n", advised == 0 ? "taken" : strerror(errno));

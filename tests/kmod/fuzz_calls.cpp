@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Random calls of every kind from several threads at the same exmaps: the kernel stays whole (the runner
-// reads its log), errors are errnos, and at the end nothing is lost. A thread's calls follow from --seed and
-// its number alone;
-// `--only K` runs thread K without the others. After --seconds it ends, with fewer calls: threads that contend for an
-// emulated kernel's locks on a busy machine can take ten times as long.
+// Random calls of every kind from several threads at the same exmaps: the kernel stays whole (the
+// runner reads its log), errors are errnos, and at the end nothing is lost. A thread's calls follow
+// from --seed and its number alone; `--only K` runs thread K without the others. After --seconds it
+// ends, with fewer calls: threads that contend for an emulated kernel's locks on a busy machine can
+// take ten times as long.
 // usage: fuzz_calls [--calls N] [--seconds S] [--seed S] [--threads T] [--only K]
 #include "exmap_test.h"
 
@@ -92,25 +92,27 @@ struct Fuzzer {
     const int fresh = random.below(8) ? open(kDevice, O_RDWR | O_CLOEXEC) : -1;
     const int old = s.fd.exchange(fresh);
     if (old >= 0) close(old);
-    mmap(s.arena, kArenaPages * kPageSize, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
-         -1, 0);
+    mmap(s.arena, kArenaPages * kPageSize, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
     if (fresh >= 0 &&
         random.below(8)) {  // most of the time a working exmap, or there would be little to break
       call_setup(fresh, pick({1, 7, 64, 513}), 1 + static_cast<int>(random.below(6)), plain_file);
-      map_fixed(s.arena, kAreaPagesMax / 8 * kPageSize, PROT_READ | PROT_WRITE, fresh, EXMAP_OFF_EXMAP);
+      map_fixed(s.arena, kAreaPagesMax / 8 * kPageSize, PROT_READ | PROT_WRITE, fresh,
+                EXMAP_OFF_EXMAP);
       for (std::uint64_t i = 0; i < kInterfacePlaces; i++) map_one_interface(s, i);
       map_view(s);
     }
     return fresh;
   }
-  //! A refused MAP_FIXED leaves a hole, which is filled at once: the next one would tear down what fell into
-  //! it.
+  //! A refused MAP_FIXED leaves a hole, which is filled at once: the next one would tear down what
+  //! fell into it.
   long map_fixed(char* place, std::size_t length, int rights, int fd, std::uint64_t offset) {
-    const bool refused =
-        mmap(place, length, rights, MAP_SHARED | MAP_FIXED, fd, static_cast<off_t>(offset)) == MAP_FAILED;
+    const bool refused = mmap(place, length, rights, MAP_SHARED | MAP_FIXED, fd,
+                              static_cast<off_t>(offset)) == MAP_FAILED;
     if (!refused) return 0;
     const int error = errno;
-    mmap(place, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
+    mmap(place, length, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0);
     errno = error;
     return -1;
   }
@@ -122,14 +124,15 @@ struct Fuzzer {
   long map_view(Slot& s) {
     const std::size_t frames = random.below(16) ? pick({1, 7, 64}) : 1 + random.below(513);
     return map_fixed(s.arena + kViewPlace * kPageSize, frames * kPageSize,
-                     random.below(16) ? PROT_READ | PROT_WRITE : static_cast<int>(random.below(8)), s.fd,
-                     EXMAP_OFF_VIEW);
+                     random.below(16) ? PROT_READ | PROT_WRITE : static_cast<int>(random.below(8)),
+                     s.fd, EXMAP_OFF_VIEW);
   }
   //! madvise on, and touches of, what may be the view.
   long use_view(Slot& s) {
     char* const page = s.arena + (kViewPlace + random.below(64)) * kPageSize;
     std::uint64_t value = 0;
-    if (random.below(16) == 0) return madvise(page, kPageSize * (1 + random.below(3)), MADV_DONTNEED);
+    if (random.below(16) == 0)
+      return madvise(page, kPageSize * (1 + random.below(3)), MADV_DONTNEED);
     if (random.below(8) == 0) {
       const iovec buffer{page, kPageSize};
       const int result = io_uring_register_buffers(&ring, &buffer, 1);
@@ -143,7 +146,8 @@ struct Fuzzer {
   long setup(Slot& s) {
     return ioctl_checked(
         any_fd(s), EXMAP_IOCTL_SETUP,
-        exmap_ioctl_setup{static_cast<int>(random.below(4) ? -1 : any_fd(s)), static_cast<int>(mostly(8)),
+        exmap_ioctl_setup{static_cast<int>(random.below(4) ? -1 : any_fd(s)),
+                          static_cast<int>(mostly(8)),
                           pick({0, 1, 2, 64, 511, 513, 1ull << 40, 1ull << 52, 1ull << 63, ~0ull}),
                           random.below(4) ? 0 : odd_number()});
   }
@@ -154,7 +158,8 @@ struct Fuzzer {
       exmap_iov iov{};
       iov.page = mostly(kAreaPagesMax / 8) & ((1ull << 52) - 1);
       iov.len = mostly(9) & 4095;
-      if (try_write(reinterpret_cast<std::uint64_t*>(s.arena + place * kPageSize) + i, iov.value) != 0)
+      if (try_write(reinterpret_cast<std::uint64_t*>(s.arena + place * kPageSize) + i, iov.value) !=
+          0)
         return;
     }
   }
@@ -162,8 +167,8 @@ struct Fuzzer {
     scribble(s);
     exmap_action_params params{};
     params.interface = static_cast<std::uint16_t>(mostly(6));
-    params.iov_len =
-        static_cast<std::uint16_t>(random.below(32) ? random.below(9) : pick({0, 512, 513, 1024, 65535}));
+    params.iov_len = static_cast<std::uint16_t>(
+        random.below(32) ? random.below(9) : pick({0, 512, 513, 1024, 65535}));
     params.opcode = static_cast<std::uint16_t>(random.below(32) ? 1 + random.below(2) : mostly(6));
     params.flags = random.below(32) ? random.below(2) * EXMAP_ACTION_REPORT_FRAME : odd_number();
     return ioctl_checked(any_fd(s), EXMAP_IOCTL_ACTION, params);
@@ -180,13 +185,14 @@ struct Fuzzer {
       const std::size_t bytes = random.below(8) ? kPageSize * (1 + random.below(3)) : odd_number();
       parts[i] = {start, std::min(bytes, room)};
     }
-    const auto offset =
-        static_cast<off_t>(random.below(16) ? random.below(6) | random.below(4) << 8 : odd_number());
+    const auto offset = static_cast<off_t>(random.below(16) ? random.below(6) | random.below(4) << 8
+                                                            : odd_number());
     return random.below(3) ? preadv(any_fd(s), parts, count, offset)
                            : pwritev(any_fd(s), parts, count, offset);
   }
   long uring(Slot& s) {
-    const std::uint64_t operation = random.below(16) ? random.below(6) | random.below(4) << 8 : odd_number();
+    const std::uint64_t operation =
+        random.below(16) ? random.below(6) | random.below(4) << 8 : odd_number();
     prepare_command(ring, any_fd(s), static_cast<std::uint32_t>(operation), address(s),
                     random.below(8) ? kPageSize * (1 + random.below(3)) : odd_number());
     CHECK(io_uring_submit(&ring) == 1, "io_uring_submit");
@@ -203,8 +209,8 @@ struct Fuzzer {
                         : odd_number());
     head[1] = random.below(8) ? 0 : static_cast<std::uint32_t>(odd_number());
     if (random.below(8) == 0) argument[random.below(64)] = odd_number();
-    // Anything between a few frames and more than there are would only test how fast the machine zeroes
-    // memory.
+    // Anything between a few frames and more than there are would only test how fast the machine
+    // zeroes memory.
     argument[1] = random.below(8) ? random.below(600) : std::uint64_t{1} << (40 + random.below(24));
     const std::uint64_t request =
         pick({EXMAP_IOCTL_QUERY, EXMAP_IOCTL_RESIZE, EXMAP_IOCTL_STATS2, EXMAP_IOCTL_STATS});
@@ -213,8 +219,8 @@ struct Fuzzer {
   long any_ioctl(Slot& s) {
     std::uint64_t argument[64];
     for (auto& word : argument) word = random.below(2) ? 0 : random.next() | 1ull << 63;
-    const auto request = _IOC(random.below(4), random.below(8) ? 'k' : random.below(256), random.below(256),
-                              random.below(1u << 14));
+    const auto request = _IOC(random.below(4), random.below(8) ? 'k' : random.below(256),
+                              random.below(256), random.below(1u << 14));
     return ioctl(any_fd(s), request, random.below(32) ? static_cast<void*>(argument) : address(s));
   }
   long memory_call(Slot& s) {
@@ -233,15 +239,17 @@ struct Fuzzer {
       }
       case 3:
         return mlock(start, length) + munlock(start, length);
-      case 4: {  // DONTUNMAP and no FIXED: neither leaves a hole that another thread's stack could fall into
-        void* const moved = mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+      // DONTUNMAP and no FIXED: neither leaves a hole that another thread's stack could fall into.
+      case 4: {
+        void* const moved =
+            mremap(start, length, length, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
         if (moved != MAP_FAILED) munmap(moved, length);
         return moved == MAP_FAILED ? -1 : 0;
       }
       case 5:  // an unmap that never leaves the hole to somebody else
         if (random.below(128)) return 0;
-        return mmap(start, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-                    0) == MAP_FAILED
+        return mmap(start, length, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED
                    ? -1
                    : 0;
       case 6:
@@ -339,13 +347,15 @@ void run_thread(Fuzzer& fuzzer, std::uint64_t calls, double end, const std::atom
 
 int main(int argc, char** argv) {
   const Options options(argc, argv);
-  const std::uint64_t calls =
-      options.text("calls", "").empty() ? options.scaled("random calls", 100000) : options.number("calls", 0);
+  const std::uint64_t calls = options.text("calls", "").empty()
+                                  ? options.scaled("random calls", 100000)
+                                  : options.number("calls", 0);
   const std::uint64_t seconds = options.number("seconds", kNoLimitSeconds);
   const std::uint64_t seed = options.number("seed", static_cast<std::uint64_t>(time(nullptr)));
   const std::uint64_t threads = options.number("threads", 4);
   const std::uint64_t only = options.number("only", ~0ull);
-  std::printf("# replay: --calls %llu --seed %llu --threads %llu\n", ull(calls), ull(seed), ull(threads));
+  std::printf("# replay: --calls %llu --seed %llu --threads %llu\n", ull(calls), ull(seed),
+              ull(threads));
   std::fflush(stdout);
   const Ledger ledger;
   in_child("the fuzzed process", [&] {
@@ -363,8 +373,8 @@ int main(int argc, char** argv) {
       s.arena = static_cast<char*>(arena);
       first.reopen(s);
     }
-    // Every ring, stack and heap is there before the first call: none can fall into a hole of an arena, and
-    // no ring's fd can have the number of an exmap closed just now.
+    // Every ring, stack and heap is there before the first call: none can fall into a hole of an
+    // arena, and no ring's fd can have the number of an exmap closed just now.
     mallopt(M_ARENA_MAX, 1);
     std::atomic<bool> go{false};
     std::vector<std::unique_ptr<Fuzzer>> fuzzers;

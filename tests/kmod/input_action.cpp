@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every field of an action and of its entries at 0, 1, its most, one more, negative and at random: what is
-// wrong gets its errno and changes nothing; a wrong entry does not stop the right ones beside it.
+// Every field of an action and of its entries at 0, 1, its most, one more, negative and at random:
+// what is wrong gets its errno and changes nothing; a wrong entry does not stop the right ones
+// beside it.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -10,11 +11,12 @@ namespace {
 constexpr int kInterfaces = 3;
 constexpr std::uint64_t kFrames = 1024, kAreaPages = 4096;
 
-void refuse(const Exmap& map, unsigned interface, unsigned opcode, unsigned entries, std::uint64_t flags) {
+void refuse(const Exmap& map, unsigned interface, unsigned opcode, unsigned entries,
+            std::uint64_t flags) {
   const std::uint64_t before = map.allocated();
   const int result = call_action(map.fd(), interface, opcode, entries, flags);
-  CHECK(result == -EINVAL, "action {interface %u, iov_len %u, opcode %u, flags 0x%llx} gave %d", interface,
-        entries, opcode, ull(flags), result);
+  CHECK(result == -EINVAL, "action {interface %u, iov_len %u, opcode %u, flags 0x%llx} gave %d",
+        interface, entries, opcode, ull(flags), result);
   CHECK(map.allocated() == before, "a refused action changed what is mapped");
 }
 
@@ -28,7 +30,8 @@ void fields(const Exmap& map, Random& random) {
   for (unsigned opcode = 0; opcode < 65536; opcode = opcode < 64 ? opcode + 1 : opcode * 2 - 1)
     if (opcode != EXMAP_OP_ALLOC && opcode != EXMAP_OP_FREE) refuse(map, 0, opcode, 1, 0);
   for (const unsigned entries : {513u, 514u, 1024u, 32767u, 32768u, 65535u})
-    for (const unsigned opcode : {EXMAP_OP_ALLOC, EXMAP_OP_FREE}) refuse(map, 0, opcode, entries, 0);
+    for (const unsigned opcode : {EXMAP_OP_ALLOC, EXMAP_OP_FREE})
+      refuse(map, 0, opcode, entries, 0);
   for (int i = 0; i < 200; i++)
     refuse(map, 0, EXMAP_OP_ALLOC, 513 + static_cast<unsigned>(random.below(65023)), 0);
   for (unsigned bit = 0; bit < 64; bit++)
@@ -59,11 +62,11 @@ void entries(const Exmap& map) {
     for (const Run& bad : wrong) {
       const Run runs[] = {{0, 3}, bad, {10, 4}};
       CHECK_RESULT(-EINVAL, map.batch(1, opcode, runs, 3));
-      CHECK(map.entry(1, 0).res == 0 && map.entry(1, 1).res == -EINVAL && map.entry(1, 1).pages == 0 &&
-                map.entry(1, 2).res == 0,
-            "opcode %u, entry {page 0x%llx, len %llu}: res %d, %d (pages %d), %d", opcode, ull(bad.page),
-            ull(bad.len), map.entry(1, 0).res, map.entry(1, 1).res, map.entry(1, 1).pages,
-            map.entry(1, 2).res);
+      CHECK(map.entry(1, 0).res == 0 && map.entry(1, 1).res == -EINVAL &&
+                map.entry(1, 1).pages == 0 && map.entry(1, 2).res == 0,
+            "opcode %u, entry {page 0x%llx, len %llu}: res %d, %d (pages %d), %d", opcode,
+            ull(bad.page), ull(bad.len), map.entry(1, 0).res, map.entry(1, 1).res,
+            map.entry(1, 1).pages, map.entry(1, 2).res);
       CHECK(map.allocated() == (opcode == EXMAP_OP_ALLOC ? 7u : 0u), "%llu pages are mapped",
             ull(map.allocated()));
     }
@@ -105,8 +108,8 @@ int main(int argc, char** argv) {
     fields(map, random);
     entries(map);
     results(map);
-    for (const std::uintptr_t wrong :
-         {std::uintptr_t{0}, std::uintptr_t{8}, ~std::uintptr_t{0}, std::uintptr_t{0xffff888000000000}})
+    for (const std::uintptr_t wrong : {std::uintptr_t{0}, std::uintptr_t{8}, ~std::uintptr_t{0},
+                                       std::uintptr_t{0xffff888000000000}})
       CHECK_RESULT(-EFAULT, result_of(ioctl(map.fd(), EXMAP_IOCTL_ACTION, wrong)));
     map.check_all_frames(0, kFrames);
   }

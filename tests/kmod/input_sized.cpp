@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The sized calls (query, stats2, resize): any size, known and unknown bytes, flags, bad pointers; and the
-// unknown calls.
+// The sized calls (query, stats2, resize): any size, known and unknown bytes, flags, bad pointers;
+// and the unknown calls.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -35,8 +35,8 @@ void sizes_and_tails(int fd, const Call& call) {
   for (std::uint32_t size : {4097u, 65536u, 0x7fffffffu, 0x80000000u, 0xffffffffu})
     CHECK_REFUSED(attempt(size, 0, 0));
   for (unsigned bit = 0; bit < 32; bit++) CHECK_RESULT(-EINVAL, attempt(call.size, 1u << bit, 0));
-  for (const std::uintptr_t wrong :
-       {std::uintptr_t{0}, std::uintptr_t{8}, ~std::uintptr_t{0} - 3, std::uintptr_t{0xffff888000000000}})
+  for (const std::uintptr_t wrong : {std::uintptr_t{0}, std::uintptr_t{8}, ~std::uintptr_t{0} - 3,
+                                     std::uintptr_t{0xffff888000000000}})
     CHECK_RESULT(-EFAULT, result_of(ioctl(fd, call.request, wrong)));
   CHECK_RESULT(0, attempt(call.size, 0, 0));
   std::uint32_t filled = 0;
@@ -49,11 +49,13 @@ void unknown_calls(int fd) {
   for (unsigned number = 0; number < 256; number++) {
     const bool published = number >= 1 && number <= 4, ours = number >= 0x10 && number <= 0x12;
     if (!ours) CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IO('k', number), bytes)));
-    if (!published) CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IOC(_IOC_WRITE, 'k', number, 24), bytes)));
+    if (!published)
+      CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IOC(_IOC_WRITE, 'k', number, 24), bytes)));
     CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IOC(_IOC_WRITE, 'K', number, 24), bytes)));
   }
   CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IOC(_IOC_WRITE, 'k', 1, 32), bytes)));
-  CHECK_RESULT(-ENOTTY, result_of(ioctl(fd, _IOC(_IOC_READ, 'k', 1, sizeof(exmap_ioctl_setup)), bytes)));
+  CHECK_RESULT(-ENOTTY,
+               result_of(ioctl(fd, _IOC(_IOC_READ, 'k', 1, sizeof(exmap_ioctl_setup)), bytes)));
 }
 
 }  // namespace
@@ -63,17 +65,19 @@ int main(int argc, char** argv) {
   const Ledger ledger;
   {
     const Exmap map({.frames = 16, .area_pages = 64});
-    sizes_and_tails(map.fd(), {"query", EXMAP_IOCTL_QUERY, sizeof(exmap_query), sizeof(exmap_query)});
+    sizes_and_tails(map.fd(),
+                    {"query", EXMAP_IOCTL_QUERY, sizeof(exmap_query), sizeof(exmap_query)});
     sizes_and_tails(map.fd(), {"stats2", EXMAP_IOCTL_STATS2, sizeof(exmap_stats2),
                                offsetof(exmap_stats2, frames_in_view)});
-    sizes_and_tails(map.fd(), {"resize", EXMAP_IOCTL_RESIZE, sizeof(exmap_resize), sizeof(exmap_resize)});
+    sizes_and_tails(map.fd(),
+                    {"resize", EXMAP_IOCTL_RESIZE, sizeof(exmap_resize), sizeof(exmap_resize)});
     unknown_calls(map.fd());
     map.check_all_frames(0, 16);
     exmap_query query{};
     query.size = sizeof query;
     CHECK_RESULT(0, result_of(ioctl(map.fd(), EXMAP_IOCTL_QUERY, &query)));
-    CHECK(query.abi_version == EXMAP_ABI_VERSION && query.page_size == kPageSize && query.iov_max == 512 &&
-              query.entry_pages_max == 4095 &&
+    CHECK(query.abi_version == EXMAP_ABI_VERSION && query.page_size == kPageSize &&
+              query.iov_max == 512 && query.entry_pages_max == 4095 &&
               query.opcodes_ioctl == (1u << EXMAP_OP_ALLOC | 1u << EXMAP_OP_FREE) &&
               query.interfaces_max >= 128 && query.frames_max > 0 && query.area_bytes_max > 0,
           "query tells odd limits");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A process that dies, by SIGKILL or by exit, with operations and direct I/O into the area in flight loses no
-// frame.
+// A process that dies, by SIGKILL or by exit, with operations and direct I/O into the area in
+// flight loses no frame.
 #include "uring_test.h"
 
 using namespace exmap_test;
@@ -29,7 +29,8 @@ void direct_reads(const Exmap& map, int interface, int device) {
   for (;;) {
     CHECK_RESULT(0, map.alloc(interface, base, 32));
     for (unsigned i = 0; i < 32; i++)
-      io_uring_prep_read(io_uring_get_sqe(&ring), device, map.page(base + i), kPageSize, i * kPageSize);
+      io_uring_prep_read(io_uring_get_sqe(&ring), device, map.page(base + i), kPageSize,
+                         i * kPageSize);
     CHECK(io_uring_submit(&ring) == 32, "io_uring_submit");
     CHECK_RESULT(0, map.free(interface, base, 16));
     for (int i = 0; i < 32; i++) reap_one(ring);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Every madvise advice on mapped and unmapped pages: whatever the kernel makes of it, a page keeps its
-// content or is unmapped, the calls go on working, and no frame is lost. (Poisoning, 100, is left out: it
-// destroys the machine's memory.)
+// Every madvise advice on mapped and unmapped pages: whatever the kernel makes of it, a page keeps
+// its content or is unmapped, the calls go on working, and no frame is lost. (Poisoning, 100, is
+// left out: it destroys the machine's memory.)
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -21,8 +21,8 @@ void advise(const Exmap& map, int advice) {
   for (std::uint64_t page = 0; page < 8; page++) {
     const int raised = try_read(map.word(page), value);
     gone += raised != 0;
-    CHECK(raised != 0 || page_holds(map.page(page), kOwner + page), "advice %d: page %llu shows 0x%llx",
-          advice, ull(page), ull(value));
+    CHECK(raised != 0 || page_holds(map.page(page), kOwner + page),
+          "advice %d: page %llu shows 0x%llx", advice, ull(page), ull(value));
   }
   if (part != -EINVAL || whole != -EINVAL)
     std::printf("# advice %3d: part %lld, whole %lld, %llu of 8 pages gone\n", advice, part, whole,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mlock, mlock2 and mlockall beside an exmap: no page appears, none is lost, nothing stays accounted.
+// mlock, mlock2 and mlockall beside an exmap: no page appears, none is lost, nothing stays
+// accounted.
 #include "exmap_test.h"
 
 using namespace exmap_test;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// munmap of the whole area while operations run: they stop with an error, nothing is lost, the fd still
-// closes.
+// munmap of the whole area while operations run: they stop with an error, nothing is lost, the fd
+// still closes.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -24,7 +24,8 @@ void one_round(Random& random) {
   CHECK_RESULT(0, map.alloc(0, 512, 16));
   std::atomic<int> running{0};
   std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; i++) threads.emplace_back([&, i] { churn_until_refused(map, i, running); });
+  for (int i = 0; i < kThreads; i++)
+    threads.emplace_back([&, i] { churn_until_refused(map, i, running); });
   while (running < kThreads) sched_yield();
   usleep(static_cast<useconds_t>(random.below(3000)));
   map.unmap_area();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Frames that rest in idle interfaces are found by one that starves: whichever interface asks gets the whole
-// pool.
+// Frames that rest in idle interfaces are found by one that starves: whichever interface asks gets
+// the whole pool.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -11,7 +11,8 @@ namespace {
 void scatter(const Exmap& map, int interfaces, std::uint64_t frames, Random& random) {
   std::vector<int> owner(frames);
   for (std::uint64_t page = 0; page < frames; page++) {
-    CHECK_RESULT(0, map.alloc(static_cast<int>(random.below(static_cast<std::uint64_t>(interfaces))), page));
+    CHECK_RESULT(
+        0, map.alloc(static_cast<int>(random.below(static_cast<std::uint64_t>(interfaces))), page));
     owner[page] = static_cast<int>(random.below(static_cast<std::uint64_t>(interfaces)));
   }
   for (std::uint64_t page = 0; page < frames; page++) CHECK_RESULT(0, map.free(owner[page], page));

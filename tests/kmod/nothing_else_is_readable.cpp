@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The fd maps the area and its interfaces and nothing else: no page table, no interface past the last, no
-// second page, and an interface page that is new shows no byte of the kernel's.
+// The fd maps the area and its interfaces and nothing else: no page table, no interface past the
+// last, no second page, and an interface page that is new shows no byte of the kernel's.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -12,12 +12,12 @@ void* map_at(int fd, std::size_t length, int rights, int kind, std::uint64_t off
 }
 void refuse(int fd, std::size_t length, int rights, int kind, std::uint64_t offset) {
   void* const mapped = map_at(fd, length, rights, kind, offset);
-  CHECK(mapped == MAP_FAILED, "offset 0x%llx, %zu bytes, rights %d, kind %d was mapped", ull(offset), length,
-        rights, kind);
+  CHECK(mapped == MAP_FAILED, "offset 0x%llx, %zu bytes, rights %d, kind %d was mapped",
+        ull(offset), length, rights, kind);
 }
 
-//! Bytes that the kernel writes back must be its answer or what stood there: padding shows nothing of its
-//! stack.
+//! Bytes that the kernel writes back must be its answer or what stood there: padding shows nothing
+//! of its stack.
 void answers_are_clean(int fd) {
   union {
     exmap_ioctl_stats stats;
@@ -25,7 +25,8 @@ void answers_are_clean(int fd) {
   } answer;
   std::memset(answer.bytes, 0xaa, sizeof answer);
   CHECK_RESULT(0, result_of(ioctl(fd, EXMAP_IOCTL_STATS, &answer)));
-  const std::size_t end = offsetof(exmap_ioctl_stats, max_interfaces) + sizeof answer.stats.max_interfaces;
+  const std::size_t end =
+      offsetof(exmap_ioctl_stats, max_interfaces) + sizeof answer.stats.max_interfaces;
   for (std::size_t i = end; i < sizeof answer; i++)
     CHECK(answer.bytes[i] == 0 || answer.bytes[i] == 0xaa, "byte %zu of the stats is 0x%x", i,
           answer.bytes[i]);
@@ -45,9 +46,11 @@ int main(int argc, char** argv) {
         CHECK(map.entry(i, entry).value == 0, "interface %d, entry %d starts as 0x%llx", i, entry,
               ull(map.entry(i, entry).value));
     answers_are_clean(map.fd());
-    for (const std::uint64_t offset : {0x1000000000000000ull, 0x1000000000001000ull, 0x2000000000000000ull,
-                                       0x4000000000000000ull, 0xf000000000001000ull, 0x1000ull, 0x2000ull})
-      for (const int rights : {PROT_READ, kBoth}) refuse(map.fd(), kPageSize, rights, MAP_SHARED, offset);
+    for (const std::uint64_t offset :
+         {0x1000000000000000ull, 0x1000000000001000ull, 0x2000000000000000ull,
+          0x4000000000000000ull, 0xf000000000001000ull, 0x1000ull, 0x2000ull})
+      for (const int rights : {PROT_READ, kBoth})
+        refuse(map.fd(), kPageSize, rights, MAP_SHARED, offset);
     for (const std::uint64_t n : {4ull, 5ull, 0xffffull, 0x10000ull, 0xffffffffull, 0xfffffffffull})
       refuse(map.fd(), kPageSize, kBoth, MAP_SHARED, EXMAP_OFF_INTERFACE(n));
     refuse(map.fd(), kPageSize * 2, kBoth, MAP_SHARED, EXMAP_OFF_INTERFACE(0ull));

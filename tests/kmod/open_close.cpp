@@ -1,6 +1,5 @@
-// SPDX-License-Identifier: MIT
-// 200 times open, set up, map, fill and close, in every order of giving up: no frame and no reference is
-// lost.
+// SPDX-License-Identifier: MIT 200 times open, set up, map, fill and close, in every order of
+// giving up: no frame and no reference is lost.
 #include "exmap_test.h"
 
 using namespace exmap_test;

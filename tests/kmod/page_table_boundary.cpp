@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Runs that cross the end of a page table of every level (2 MiB, 1 GiB, 512 GiB), and the last page of the
-// area.
+// Runs that cross the end of a page table of every level (2 MiB, 1 GiB, 512 GiB), and the last page
+// of the area.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -13,7 +13,8 @@ void cross(const Exmap& map, std::uint64_t boundary_page) {
   CHECK(map.entry(0, 0).pages == 10, "pages says %d of 10", map.entry(0, 0).pages);
   for (std::uint64_t i = 0; i < 10; i++) fill_page(map.page(first + i), first + i);
   for (std::uint64_t i = 0; i < 10; i++)
-    CHECK(page_holds(map.page(first + i), first + i), "two pages share a frame at page %llu", ull(first + i));
+    CHECK(page_holds(map.page(first + i), first + i), "two pages share a frame at page %llu",
+          ull(first + i));
   CHECK_RESULT(0, map.free(0, first, 10));
   std::uint64_t value = 0;
   for (std::uint64_t i = 0; i < 10; i++)
@@ -28,7 +29,8 @@ int main(int argc, char** argv) {
   const Ledger ledger;
   {
     const Exmap map({.frames = 16,
-                     .area_pages = 1ull << 28});  // 1 TiB: a 512 GiB boundary lies inside, wherever it starts
+                     // 1 TiB: a 512 GiB boundary lies inside, wherever it starts.
+                     .area_pages = 1ull << 28});
     const auto base = reinterpret_cast<std::uintptr_t>(map.area());
     for (const unsigned shift : {21u, 30u, 39u}) {
       const std::uintptr_t size = std::uintptr_t{1} << shift;

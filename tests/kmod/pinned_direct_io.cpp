@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Pages freed while O_DIRECT I/O of theirs is under way: a write brings only the old owner's bytes to the
-// device, a read lands in nobody else's page, and every frame comes back.
+// Pages freed while O_DIRECT I/O of theirs is under way: a write brings only the old owner's bytes
+// to the device, a read lands in nobody else's page, and every frame comes back.
 #include "uring_test.h"
 
 using namespace exmap_test;
@@ -44,7 +44,8 @@ void one_round(const Exmap& map, io_uring& ring, int device, char* block, bool w
   for (std::uint64_t i = 0; i < kDepth; i++) {
     fill_page(map.page(i), kOldTag + i);
     fill_page(block, kDiskTag + i);
-    CHECK_RESULT(kPageBytes, result_of(pwrite(device, block, kPageSize, static_cast<off_t>(i * kPageSize))));
+    CHECK_RESULT(kPageBytes,
+                 result_of(pwrite(device, block, kPageSize, static_cast<off_t>(i * kPageSize))));
   }
   submit(ring, map, device, writes);
   CHECK_RESULT(0, map.free(0, 0, kDepth));
@@ -54,9 +55,11 @@ void one_round(const Exmap& map, io_uring& ring, int device, char* block, bool w
     CHECK(page_holds(map.page(100 + i), kNextTag + i),
           "a direct read landed in the next owner's page (word 0x%llx)", ull(*map.word(100 + i)));
   for (std::uint64_t i = 0; i < kDepth; i++) {
-    CHECK_RESULT(kPageBytes, result_of(pread(device, block, kPageSize, static_cast<off_t>(i * kPageSize))));
+    CHECK_RESULT(kPageBytes,
+                 result_of(pread(device, block, kPageSize, static_cast<off_t>(i * kPageSize))));
     CHECK(page_holds(block, kDiskTag + i) || (writes && page_holds(block, kOldTag + i)),
-          "the device holds 0x%llx in block %llu", ull(*reinterpret_cast<std::uint64_t*>(block)), ull(i));
+          "the device holds 0x%llx in block %llu", ull(*reinterpret_cast<std::uint64_t*>(block)),
+          ull(i));
   }
   CHECK_RESULT(0, map.free(0, 100, kFrames));
 }

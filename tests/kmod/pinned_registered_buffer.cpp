@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A page freed while it is a registered io_uring buffer: I/O through the buffer reads the old owner's bytes
-// and writes nobody else's page, and the frame comes back once the buffer is unregistered.
+// A page freed while it is a registered io_uring buffer: I/O through the buffer reads the old
+// owner's bytes and writes nobody else's page, and the frame comes back once the buffer is
+// unregistered.
 #include "uring_test.h"
 
 using namespace exmap_test;
@@ -24,10 +25,12 @@ void one_round(const Exmap& map, io_uring& ring, int file) {
   fill_page(map.page(0), kOwner);
   iovec buffer{map.page(0), kPageSize};
   const int registered = io_uring_register_buffers(&ring, &buffer, 1);
-  if (registered < 0) SKIP("this kernel does not register pages of an exmap: %s", strerror(-registered));
+  if (registered < 0)
+    SKIP("this kernel does not register pages of an exmap: %s", strerror(-registered));
   CHECK_RESULT(0, map.free(0, 0));
   std::uint64_t mapped = 0;
-  while (mapped < kFrames && map.alloc(0, 100 + mapped) == 0) fill_page(map.page(100 + mapped++), kNext);
+  while (mapped < kFrames && map.alloc(0, 100 + mapped) == 0)
+    fill_page(map.page(100 + mapped++), kNext);
   CHECK(mapped >= kFrames - 1, "one pinned frame took %llu from the pool", ull(kFrames - mapped));
   run_fixed(ring, true, file, map.page(0));
   alignas(8) char seen[kPageSize];
@@ -37,7 +40,8 @@ void one_round(const Exmap& map, io_uring& ring, int file) {
   CHECK_RESULT(kPageBytes, result_of(pwrite(file, seen, kPageSize, 0)));
   run_fixed(ring, false, file, map.page(0));
   for (std::uint64_t page = 100; page < 100 + mapped; page++)
-    CHECK(page_holds(map.page(page), kNext), "a read into the old buffer landed in page %llu", ull(page));
+    CHECK(page_holds(map.page(page), kNext), "a read into the old buffer landed in page %llu",
+          ull(page));
   CHECK_RESULT(0, io_uring_unregister_buffers(&ring));
   CHECK_RESULT(0, map.free(0, 100, kFrames));
   // The kernel may put the pins from a worker, a moment after the call.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A page freed while a pipe holds it by vmsplice: the pipe still yields the old owner's bytes, never the next
-// owner's, and the frame comes back to the pool once the pipe is drained.
+// A page freed while a pipe holds it by vmsplice: the pipe still yields the old owner's bytes,
+// never the next owner's, and the frame comes back to the pool once the pipe is drained.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
       const long long spliced = result_of(vmsplice(ends[1], &pinned, 1, 0));
       CHECK_RESULT(static_cast<long long>(kPinned * kPageSize), spliced);
       CHECK_RESULT(0, map.free(0, 0, kPinned));
-      for (std::uint64_t page = 100; page < 100 + kFrames; page++) {  // as many as the pool will give
+      // As many as the pool will give.
+      for (std::uint64_t page = 100; page < 100 + kFrames; page++) {
         if (map.alloc(0, page) != 0) break;
         fill_page(map.page(page), kNext);
       }

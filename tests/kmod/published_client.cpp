@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A client of the published ABI runs unmodified: setup and mmap in either order, interfaces mapped one by
-// one, `ioctl < 0` means "evict, then try again", `pread(fd, address, 4096, interface)` faults a page in and
-// returns 4096. Written as such a client is, with its own calls, on purpose without the helpers for them.
+// A client of the published ABI runs unmodified: setup and mmap in either order, interfaces mapped
+// one by one, `ioctl < 0` means "evict, then try again", `pread(fd, address, 4096, interface)`
+// faults a page in and returns 4096. Written as such a client is, with its own calls, on purpose
+// without the helpers for them.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -27,7 +28,8 @@ struct Client {
     buffer.fd = file;
     buffer.max_interfaces = kThreads;
     buffer.buffer_size = kFrames;
-    buffer.flags = 0;
+    // As two published clients do, which never set the field.
+    std::memset(&buffer.flags, 0xa5, sizeof buffer.flags);
     CHECK(ioctl(exmap_fd, EXMAP_IOCTL_SETUP, &buffer) >= 0, "setup: %s", strerror(errno));
     if (!map_first) map();
     for (unsigned i = 0; i < kThreads; i++) {
@@ -65,8 +67,8 @@ struct Client {
     if (!count) return;
     CHECK(action(thread, EXMAP_OP_FREE, count) >= 0, "FREE: %s", strerror(errno));
     for (unsigned i = 0; i < count; i++) {
-      CHECK(interfaces[thread]->iov[i].res == 0, "FREE of page %llu: res %d", ull(victims[thread][i]),
-            interfaces[thread]->iov[i].res);
+      CHECK(interfaces[thread]->iov[i].res == 0, "FREE of page %llu: res %d",
+            ull(victims[thread][i]), interfaces[thread]->iov[i].res);
       resident[victims[thread][i]] = false;
       latched[victims[thread][i]] = false;
     }
@@ -93,7 +95,8 @@ struct Client {
       interfaces[thread]->iov[0].len = 1;
     }
     CHECK(interfaces[thread]->iov[0].res == 0 && interfaces[thread]->iov[0].pages == 1,
-          "ALLOC: res %d, pages %d", interfaces[thread]->iov[0].res, interfaces[thread]->iov[0].pages);
+          "ALLOC: res %d, pages %d", interfaces[thread]->iov[0].res,
+          interfaces[thread]->iov[0].pages);
     resident[page] = true;
   }
 };
@@ -138,7 +141,8 @@ int main(int argc, char** argv) {
     const int file = database(options.text("device", ""));
     client->open(file, map_first);
     std::vector<std::thread> threads;
-    for (unsigned i = 0; i < kThreads; i++) threads.emplace_back([&, i] { work(*client, i, rounds); });
+    for (unsigned i = 0; i < kThreads; i++)
+      threads.emplace_back([&, i] { work(*client, i, rounds); });
     for (auto& thread : threads) thread.join();
     std::printf("# %s first: %llu faults, %llu evictions\n", map_first ? "mmap" : "setup",
                 ull(client->faults), ull(client->evictions));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Many threads ALLOC, FREE and READ the same pages through interfaces of their own, and two share one
-// interface: a page never has two frames, a frame never two pages, and none is lost.
+// Many threads ALLOC, FREE and READ the same pages through interfaces of their own, and two share
+// one interface: a page never has two frames, a frame never two pages, and none is lost.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -12,10 +12,11 @@ constexpr std::uint64_t kPages = 4, kFrames = 64;
 
 void churn(const Exmap& map, int interface, std::uint64_t seed, std::uint64_t rounds) {
   Random random(seed);
-  // An entry of an interface that two threads share may hold the other's result by the time it is read.
+  // An entry of an interface that two threads share may hold the other's result by the time it is
+  // read.
   const auto check = [&](int result) {
-    CHECK(result == 0 || (result == -EINVAL && interface == kInterfaces - 1), "interface %d: %s", interface,
-          strerror(-result));
+    CHECK(result == 0 || (result == -EINVAL && interface == kInterfaces - 1), "interface %d: %s",
+          interface, strerror(-result));
   };
   for (std::uint64_t i = 0; i < rounds; i++) {
     const Run run{random.below(kPages), 1 + random.below(kPages)};
@@ -48,11 +49,13 @@ int main(int argc, char** argv) {
   {
     const int file = memfd_create("file", MFD_CLOEXEC);
     CHECK(ftruncate(file, 64 * kPageSize) == 0, "ftruncate: %s", strerror(errno));
-    const Exmap map({.frames = kFrames, .interfaces = kInterfaces, .area_pages = 256, .backing_fd = file});
+    const Exmap map(
+        {.frames = kFrames, .interfaces = kInterfaces, .area_pages = 256, .backing_fd = file});
     std::vector<std::thread> threads;
     for (int i = 0; i < kThreads; i++)
-      threads.emplace_back(
-          [&, i] { churn(map, std::min(i, kInterfaces - 1), seed + static_cast<std::uint64_t>(i), rounds); });
+      threads.emplace_back([&, i] {
+        churn(map, std::min(i, kInterfaces - 1), seed + static_cast<std::uint64_t>(i), rounds);
+      });
     for (auto& thread : threads) thread.join();
     CHECK(map.allocated() <= kPages, "%llu frames are mapped in %llu pages", ull(map.allocated()),
           ull(kPages));

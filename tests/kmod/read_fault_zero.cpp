@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// With the setup flag a read of an unmapped page sees zeros and a write faults; ALLOC over it shows at once,
-// on every CPU; without the flag both fault. The page of zeros takes no frame and stays zero.
+// With the setup flag a read of an unmapped page sees zeros and a write faults; ALLOC over it shows
+// at once, on every CPU; without the flag both fault. The page of zeros takes no frame and stays
+// zero.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -10,7 +11,8 @@ namespace {
 void zeros_then_frames(const Exmap& map) {
   std::uint64_t value = 1;
   for (std::uint64_t page = 0; page < 64; page++) {
-    CHECK(try_read(map.word(page), value) == 0 && value == 0, "an unmapped page does not read as zero");
+    CHECK(try_read(map.word(page), value) == 0 && value == 0,
+          "an unmapped page does not read as zero");
     CHECK(page_holds(map.page(page), 0), "the page of zeros is not all zero");
     CHECK(try_write(map.word(page), 1) == SIGSEGV, "a write to an unmapped page is not SIGSEGV");
     CHECK(try_read(map.word(page), value) == 0 && value == 0, "the page of zeros was written");
@@ -23,7 +25,8 @@ void zeros_then_frames(const Exmap& map) {
   }
   CHECK_RESULT(0, map.free(0, 0, 16));
   for (std::uint64_t page = 0; page < 16; page++)
-    CHECK(try_read(map.word(page), value) == 0 && value == 0, "a freed page shows 0x%llx", ull(value));
+    CHECK(try_read(map.word(page), value) == 0 && value == 0, "a freed page shows 0x%llx",
+          ull(value));
   CHECK_RESULT(0, map.free(0, 0, 64));  // nothing but zeros there
   map.check_all_frames(0, 16);
 }
@@ -39,8 +42,8 @@ void seen_elsewhere(std::uint64_t rounds) {
     while (!stop) {
       const std::uint64_t floor = expected.load();
       const std::uint64_t value = *map.word(7);
-      CHECK(value == 0 || value >= floor, "the reader still sees %llu after %llu was written", ull(value),
-            ull(floor));
+      CHECK(value == 0 || value >= floor, "the reader still sees %llu after %llu was written",
+            ull(value), ull(floor));
       CHECK(floor == 0 || value != 0 || expected.load() != floor,
             "the reader still sees zeros after ALLOC and a write");
       seen_rounds++;

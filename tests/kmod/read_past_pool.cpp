@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// READs of more pages than the pool has, and past the end of the file: what is told as read is there, the
-// rest is an error or a short count, nothing of another page shows, and no frame is lost.
+// READs of more pages than the pool has, and past the end of the file: what is told as read is
+// there, the rest is an error or a short count, nothing of another page shows, and no frame is
+// lost.
 #include "exmap_test.h"
 
 #include <sys/uio.h>
@@ -24,8 +25,8 @@ void more_than_the_pool(const Exmap& map, std::uint64_t first, std::uint64_t pag
         "a read of %llu pages from a pool of %llu gave %lld", ull(pages), ull(kFrames), got);
   CHECK(got < 0 || got % kPageBytes == 0, "a part of a page was read: %lld bytes", got);
   for (std::uint64_t i = 0; got > 0 && i < static_cast<std::uint64_t>(got) / kPageSize; i++)
-    CHECK(page_holds(map.page(first + i), first + i + 1), "page %llu was told as read and shows 0x%llx",
-          ull(first + i), ull(*map.word(first + i)));
+    CHECK(page_holds(map.page(first + i), first + i + 1),
+          "page %llu was told as read and shows 0x%llx", ull(first + i), ull(*map.word(first + i)));
   CHECK(map.allocated() <= kFrames, "%llu pages mapped", ull(map.allocated()));
   CHECK_RESULT(0, map.free(0, first, pages));
   CHECK(map.allocated() == 0, "pages stay mapped");
@@ -53,8 +54,10 @@ void over_mapped_pages(const Exmap& map) {
   for (std::uint64_t page = 20; page < 23; page++) fill_page(map.page(page), 0xd1d1);
   const long long got = result_of(pread(map.fd(), map.page(21), kPageSize, 0));
   CHECK(got == kPageBytes, "a read over a mapped page gave %lld", got);
-  CHECK(page_holds(map.page(21), 22), "a mapped page was told as read and shows 0x%llx", ull(*map.word(21)));
-  CHECK(page_holds(map.page(20), 0xd1d1) && page_holds(map.page(22), 0xd1d1), "a neighbour changed");
+  CHECK(page_holds(map.page(21), 22), "a mapped page was told as read and shows 0x%llx",
+        ull(*map.word(21)));
+  CHECK(page_holds(map.page(20), 0xd1d1) && page_holds(map.page(22), 0xd1d1),
+        "a neighbour changed");
   CHECK_RESULT(0, map.free(0, 20, 3));
 }
 

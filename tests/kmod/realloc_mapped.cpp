@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// ALLOC of pages that are mapped already: content stays, no frame is taken for them and none is lost.
+// ALLOC of pages that are mapped already: content stays, no frame is taken for them and none is
+// lost.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -18,7 +19,8 @@ int main(int argc, char** argv) {
       CHECK_RESULT(0, map.alloc(0, 4, 2));
       const Run overlapping[] = {{2, 8}, {4, 1}, {0, 12}};
       CHECK_RESULT(0, map.batch(0, EXMAP_OP_ALLOC, overlapping, 3));
-      CHECK(page_holds(map.page(4), 44) && page_holds(map.page(5), 55), "re-ALLOC changed a mapped page");
+      CHECK(page_holds(map.page(4), 44) && page_holds(map.page(5), 55),
+            "re-ALLOC changed a mapped page");
       CHECK(map.allocated() == 12, "%llu frames are taken for 12 pages", ull(map.allocated()));
       CHECK_RESULT(0, map.free(0, 0, 12));
       CHECK(map.allocated() == 0, "%llu frames are left mapped", ull(map.allocated()));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// One thread frees pages that a pipe holds, so that their frames are replaced one for the other. Meanwhile another one
-// looks how many frames the pool has, for a gap to fill (no frame is free), to shrink by or to see the view not fit into.
-// It must not see one where a frame has just gone and its replacement is about to come.
+// One thread frees pages that a pipe holds, so that their frames are replaced one for the other.
+// Meanwhile another one looks how many frames the pool has, for a gap to fill (no frame is free),
+// to shrink by or to see the view not fit into. It must not see one where a frame has just gone and
+// its replacement is about to come.
 #include "view_test.h"
 
 using namespace exmap_test;
@@ -11,7 +12,8 @@ namespace {
 constexpr std::uint64_t kPinned = 16;  // as many as a pipe takes
 constexpr std::uint64_t kHeld = 16, kFrames = kHeld + kPinned;
 constexpr std::uint64_t kHeldPage = 1000, kWantedPage = 2000;
-// For each way of looking: on a busy machine the two get into each other's way a hundred times as long.
+// For each way of looking: on a busy machine the two get into each other's way a hundred times as
+// long.
 constexpr double kLongestSeconds = 5;
 
 //! FREE of pages that are in a pipe, over and over. Returns how often.
@@ -31,14 +33,16 @@ std::uint64_t replace(const Exmap& map, std::uint64_t rounds) {
     iovec pinned{map.area(), kPinned * kPageSize};
     CHECK_RESULT(static_cast<long long>(seen.size()), result_of(vmsplice(ends[1], &pinned, 1, 0)));
     CHECK_RESULT(0, map.free(0, 0, kPinned));
-    CHECK_RESULT(static_cast<long long>(seen.size()), result_of(read(ends[0], seen.data(), seen.size())));
+    CHECK_RESULT(static_cast<long long>(seen.size()),
+                 result_of(read(ends[0], seen.data(), seen.size())));
   }
   close(ends[0]);
   close(ends[1]);
   return round;
 }
 
-//! `look` is called all the time meanwhile; at the end the pool must have as many frames as it was set up with.
+//! `look` is called all the time meanwhile; at the end the pool must have as many frames as it was
+//! set up with.
 template <typename Look>
 void replace_beside(std::uint64_t rounds, const char* what, Look look) {
   const Exmap map({.frames = kFrames, .interfaces = 2, .area_pages = 4096});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The pool grows and shrinks while it runs: all or nothing, new frames are zero, mapped pages are never
-// taken.
+// The pool grows and shrinks while it runs: all or nothing, new frames are zero, mapped pages are
+// never taken.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -17,8 +17,8 @@ void grow_and_shrink(const Exmap& map) {
   std::uint64_t now = 0;
   for (const std::uint64_t frames : {17, 1, 512, 513, 2000, 2000, 16}) {
     CHECK_RESULT(0, resize(map, frames, &now));
-    CHECK(now == frames && pool_of(map) == frames, "resize to %llu told %llu, stats %llu", ull(frames),
-          ull(now), ull(pool_of(map)));
+    CHECK(now == frames && pool_of(map) == frames, "resize to %llu told %llu, stats %llu",
+          ull(frames), ull(now), ull(pool_of(map)));
     map.check_all_frames(1, frames);
   }
 }
@@ -61,7 +61,8 @@ void resize_under_load(std::uint64_t rounds) {
     });
   Random random(1);
   std::uint64_t now = 0;
-  for (std::uint64_t i = 0; i < rounds; i++) CHECK_RESULT(0, resize(map, 100 + random.below(1500), &now));
+  for (std::uint64_t i = 0; i < rounds; i++)
+    CHECK_RESULT(0, resize(map, 100 + random.below(1500), &now));
   stop = true;
   for (auto& thread : threads) thread.join();
   CHECK_RESULT(0, resize(map, 300, &now));

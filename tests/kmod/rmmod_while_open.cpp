@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The module cannot be unloaded while an fd or a mapping of it lives, and goes on working after the attempt.
+// The module cannot be unloaded while an fd or a mapping of it lives, and goes on working after the
+// attempt.
 #include "exmap_test.h"
 
 #include <sys/syscall.h>

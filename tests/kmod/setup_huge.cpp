@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Setup of more frames than any machine has is an error, comes promptly, can be killed, and leaves the fd
-// usable.
+// Setup of more frames than any machine has is an error, comes promptly, can be killed, and leaves
+// the fd usable.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -24,7 +24,8 @@ void refuse_promptly(std::size_t frames) {
 
 //! As many frames as the machine nearly has: long enough to be caught half way by a signal.
 void kill_half_way() {
-  const auto frames = static_cast<std::size_t>(read_number("/proc/meminfo", "MemAvailable:") / 4 * 6 / 10);
+  const auto frames =
+      static_cast<std::size_t>(read_number("/proc/meminfo", "MemAvailable:") / 4 * 6 / 10);
   const pid_t child = spawn([&] {
     const int fd = open_device();
     call_setup(fd, frames, 1);
@@ -36,7 +37,8 @@ void kill_half_way() {
   const double start = seconds_now();
   kill(child, SIGKILL);
   wait_for(child);
-  std::printf("# killed at %lld of %zu frames: gone after %.3f s\n", caught, frames, seconds_now() - start);
+  std::printf("# killed at %lld of %zu frames: gone after %.3f s\n", caught, frames,
+              seconds_now() - start);
   CHECK(seconds_now() - start < kPromptSeconds, "the kill took %.1f s", seconds_now() - start);
 }
 
@@ -45,7 +47,8 @@ void kill_half_way() {
 int main(int argc, char** argv) {
   const Options options(argc, argv);
   const Ledger ledger;
-  for (const unsigned shift : {40u, 41u, 51u, 52u, 53u, 62u, 63u}) refuse_promptly(std::size_t{1} << shift);
+  for (const unsigned shift : {40u, 41u, 51u, 52u, 53u, 62u, 63u})
+    refuse_promptly(std::size_t{1} << shift);
   refuse_promptly(~std::size_t{0});
   refuse_promptly((std::size_t{1} << 52) + 16);  // 16 frames once shifted to bytes
   kill_half_way();

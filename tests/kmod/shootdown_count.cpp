@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// At most one TLB shootdown interrupt a FREE batch and running CPU, and none where no other CPU runs the
-// process, by the kernel's own counter (the TLB row of /proc/interrupts).
+// At most one TLB shootdown interrupt a FREE batch and running CPU, and none where no other CPU
+// runs the process, by the kernel's own counter (the TLB row of /proc/interrupts).
 #include "exmap_test.h"
 
 #include <sstream>
@@ -44,7 +44,8 @@ int main(int argc, char** argv) {
   const Options options(argc, argv);
   if (cpu_count() < 2) SKIP("needs two CPUs");
   const std::uint64_t batches = options.scaled("batches of 64 pages", 5000);
-  const std::uint64_t others = 4 + batches / 100;  // the rest of the system flushes now and then as well
+  // The rest of the system flushes now and then as well.
+  const std::uint64_t others = 4 + batches / 100;
   const Exmap map({.frames = 256, .area_pages = 8192});
   pin_to_cpu(0);
   CHECK_RESULT(0, map.alloc(0, 8000));
@@ -63,8 +64,8 @@ int main(int argc, char** argv) {
   const std::uint64_t beside = count_batches(map, batches);
   stop = true;
   runner.join();
-  std::printf("# alone: %llu shootdowns in %llu batches; with one other CPU running: %llu\n", ull(alone),
-              ull(batches), ull(beside));
+  std::printf("# alone: %llu shootdowns in %llu batches; with one other CPU running: %llu\n",
+              ull(alone), ull(batches), ull(beside));
   CHECK(alone <= others, "%llu shootdowns with no other CPU running the process", ull(alone));
   CHECK(beside <= batches + others, "more than one shootdown a batch");
   CHECK(beside >= batches / 2, "the other CPU was hardly ever flushed: the count is blind");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Signals that do not kill fail no call: under a storm of SIGUSR1 (handler with SA_RESTART), and with
-// io_uring's task work pending, which the kernel takes for a signal as well, nothing returns EINTR.
+// Signals that do not kill fail no call: under a storm of SIGUSR1 (handler with SA_RESTART), and
+// with io_uring's task work pending, which the kernel takes for a signal as well, nothing returns
+// EINTR.
 #include <poll.h>
 #include <sys/eventfd.h>
 
@@ -61,8 +62,8 @@ void under_signals(std::uint64_t rounds) {
   CHECK(signals_taken > rounds / 2, "hardly a signal came");
 }
 
-//! Polls that fire all the time leave task work with this thread; it is taken when a call of the thread ends
-//! or waits.
+//! Polls that fire all the time leave task work with this thread; it is taken when a call of the
+//! thread ends or waits.
 void under_task_work(std::uint64_t rounds) {
   io_uring ring{};
   CHECK(io_uring_queue_init(64, &ring, 0) == 0, "io_uring_queue_init");
@@ -75,7 +76,8 @@ void under_task_work(std::uint64_t rounds) {
   std::thread poker([&] {
     const std::uint64_t one = 1;
     while (!stop) {
-      CHECK(write(event, &one, sizeof one) == sizeof one || errno == EAGAIN, "eventfd: %s", strerror(errno));
+      CHECK(write(event, &one, sizeof one) == sizeof one || errno == EAGAIN, "eventfd: %s",
+            strerror(errno));
       usleep(100);
     }
   });
@@ -104,7 +106,8 @@ void under_task_work(std::uint64_t rounds) {
 int main(int argc, char** argv) {
   const Options options(argc, argv);
   const Ledger ledger;
-  const std::uint64_t rounds = options.scaled("rounds of every call, under signals and under task work", 200);
+  const std::uint64_t rounds =
+      options.scaled("rounds of every call, under signals and under task work", 200);
   under_signals(rounds);
   under_task_work(rounds);
   ledger.check_balanced();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A reader that tells a stale translation from a right one.
 //
-// Every page has a tag of its own. An owner writes its tag after ALLOC and scrubs it before FREE, so a word
-// read at page P may only ever be 0 or P's tag (or fault). Another page's tag means a translation outlived
-// its FREE.
+// Every page has a tag of its own. An owner writes its tag after ALLOC and scrubs it before FREE,
+// so a word read at page P may only ever be 0 or P's tag (or fault). Another page's tag means a
+// translation outlived its FREE.
 #pragma once
 
 #include "exmap_test.h"
@@ -42,7 +42,8 @@ inline void give_back(const Exmap& map, int interface, std::uint64_t page) {
 }
 
 //! One frame between two pages: whatever ALLOC hands out is the frame that the reader just lost.
-inline void swap_pages(const Exmap& map, std::uint64_t rounds, Counts& counts, int (*place)(std::uint64_t)) {
+inline void swap_pages(const Exmap& map, std::uint64_t rounds, Counts& counts,
+                       int (*place)(std::uint64_t)) {
   for (std::uint64_t i = 0; i < rounds; i++) {
     if (place) pin_to_cpu(place(i));
     take(map, 0, 0);

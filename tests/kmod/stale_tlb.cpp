@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// After FREE returns, no thread on any CPU sees the bytes of the frame's next owner through the old address.
+// After FREE returns, no thread on any CPU sees the bytes of the frame's next owner through the old
+// address.
 //
-// `--expect stale` is for a module built without its flush (EXMAP_PLANT=no_flush): then every scenario must
-// catch it.
+// `--expect stale` is for a module built without its flush (EXMAP_PLANT=no_flush): then every
+// scenario must catch it.
 #include "stale_reader.h"
 
 #include <linux/futex.h>
@@ -35,14 +36,15 @@ std::uint64_t migrating_reader(std::uint64_t rounds) {
       observe(map, 0, counts);
     }
   });
-  swap_pages(map, rounds, counts, [](std::uint64_t i) { return static_cast<int>(i / 2) % cpu_count(); });
+  swap_pages(map, rounds, counts,
+             [](std::uint64_t i) { return static_cast<int>(i / 2) % cpu_count(); });
   counts.stop = true;
   reader.join();
   return counts.stale;
 }
 
-//! The reader sleeps while its page changes hands, so that its CPU is idle and holds the address space
-//! lazily.
+//! The reader sleeps while its page changes hands, so that its CPU is idle and holds the address
+//! space lazily.
 std::uint64_t lazy_cpu(std::uint64_t rounds) {
   Exmap map({.frames = 1, .area_pages = 4});
   Counts counts;
@@ -79,9 +81,9 @@ std::uint64_t lazy_cpu(std::uint64_t rounds) {
   return counts.stale;
 }
 
-//! One thread alone that moves between CPUs, each of which also runs another process: the only CPU that has
-//! the address space loaded may flush for itself, and must still not leave the other one's old translations
-//! good.
+//! One thread alone that moves between CPUs, each of which also runs another process: the only CPU
+//! that has the address space loaded may flush for itself, and must still not leave the other one's
+//! old translations good.
 std::uint64_t one_thread_moving(std::uint64_t rounds) {
   Exmap map({.frames = 1, .area_pages = 4});
   Counts counts;
@@ -113,12 +115,14 @@ std::uint64_t one_thread_moving(std::uint64_t rounds) {
   return counts.stale;
 }
 
-//! Writers churn batches on interfaces of their own while readers look at every page; frames wander between
-//! interfaces.
+//! Writers churn batches on interfaces of their own while readers look at every page; frames wander
+//! between interfaces.
 std::uint64_t many_threads(std::uint64_t rounds, std::uint64_t seed) {
   constexpr int kWriters = 4, kReaders = 4;
   constexpr std::uint64_t kPagesPerWriter = 48, kBatch = 8;
-  Exmap map({.frames = kWriters * kBatch, .interfaces = kWriters, .area_pages = kWriters * kPagesPerWriter});
+  Exmap map({.frames = kWriters * kBatch,
+             .interfaces = kWriters,
+             .area_pages = kWriters * kPagesPerWriter});
   Counts counts;
   std::vector<std::thread> readers, writers;
   for (int r = 0; r < kReaders; r++)
@@ -163,15 +167,19 @@ int main(int argc, char** argv) {
     std::uint64_t stale;
   } scenarios[] = {
       {"reader on another CPU", pinned_reader(options.scaled("swaps under a pinned reader", 2000))},
-      {"migrating reader and writer", migrating_reader(options.scaled("swaps under migration", 2000))},
+      {"migrating reader and writer",
+       migrating_reader(options.scaled("swaps under migration", 2000))},
       {"lazy CPU", lazy_cpu(options.scaled("swaps under a sleeping reader", 500))},
-      {"one thread that moves", one_thread_moving(options.scaled("swaps by one moving thread", 300))},
-      {"many threads", many_threads(options.scaled("batches a writer, 4 writers, 4 readers", 5000), seed)},
+      {"one thread that moves",
+       one_thread_moving(options.scaled("swaps by one moving thread", 300))},
+      {"many threads",
+       many_threads(options.scaled("batches a writer, 4 writers, 4 readers", 5000), seed)},
   };
   for (const auto& [name, stale] : scenarios) {
     std::printf("# %s: %llu stale reads\n", name, ull(stale));
     if (expect_stale)
-      CHECK(stale > 0, "%s: no stale read although the module does not flush: the test is blind", name);
+      CHECK(stale > 0, "%s: no stale read although the module does not flush: the test is blind",
+            name);
     else
       CHECK(stale == 0, "%s: another owner's bytes were seen after FREE", name);
   }

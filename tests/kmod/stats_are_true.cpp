@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Both stats calls tell what was done, call by call, and their sums hold: free + mapped + short is the pool.
+// Both stats calls tell what was done, call by call, and their sums hold: free + mapped + short is
+// the pool.
 #include "exmap_test.h"
 
 using namespace exmap_test;
@@ -56,8 +57,8 @@ int main(int argc, char** argv) {
     CHECK_COUNT(stats, free_pages, 600);
     CHECK_COUNT(stats, free_absent, 5);
     CHECK_COUNT(stats, frames_mapped, 0);
-    CHECK(stats.flushes > flushes && stats.flushes <= flushes + 3, "%llu flushes for two FREE calls",
-          ull(stats.flushes - flushes));
+    CHECK(stats.flushes > flushes && stats.flushes <= flushes + 3,
+          "%llu flushes for two FREE calls", ull(stats.flushes - flushes));
 
     std::uint64_t value = 0;
     const std::uint64_t denied = stats.fault_denied;

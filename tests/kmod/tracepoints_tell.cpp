@@ -10,7 +10,8 @@ constexpr const char* kTracing = "/sys/kernel/tracing";
 
 std::uint64_t lines_with(const std::string& text, const char* word) {
   std::uint64_t lines = 0;
-  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) lines++;
+  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1))
+    lines++;
   return lines;
 }
 
@@ -25,7 +26,8 @@ int main(int argc, char** argv) {
     CHECK(access((events + "/exmap_" + event + "/enable").c_str(), W_OK) == 0,
           "there is no tracepoint exmap_%s", event);
   std::ofstream(tracing + "/trace") << "";  // empties it
-  CHECK(write_text((events + "/enable").c_str(), "1"), "the events cannot be enabled: %s", strerror(errno));
+  CHECK(write_text((events + "/enable").c_str(), "1"), "the events cannot be enabled: %s",
+        strerror(errno));
   {
     const Exmap map({.frames = 8, .interfaces = 2, .area_pages = 64});
     for (int i = 0; i < 3; i++) {
@@ -36,7 +38,8 @@ int main(int argc, char** argv) {
     std::uint64_t value = 0;
     CHECK(try_read(map.word(20), value) != 0, "an unmapped page is readable");
   }
-  CHECK(write_text((events + "/enable").c_str(), "0"), "the events cannot be disabled: %s", strerror(errno));
+  CHECK(write_text((events + "/enable").c_str(), "0"), "the events cannot be disabled: %s",
+        strerror(errno));
   std::ifstream file(tracing + "/trace");
   const std::string trace((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   std::printf("# %llu alloc, %llu free, %llu flush, %llu steal, %llu fault\n",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// io_uring for the exmap tests: a uring_cmd with an exmap's operation, and a completion that cannot be waited
-// for in vain.
+// io_uring for the exmap tests: a uring_cmd with an exmap's operation, and a completion that cannot
+// be waited for in vain.
 #pragma once
 
 #include <liburing.h>
@@ -16,8 +16,8 @@ struct Completion {
   std::uint64_t user_data;
 };
 
-//! The next completion. A polled ring, or one with a worker at it, may come back early without one: then once
-//! more.
+//! The next completion. A polled ring, or one with a worker at it, may come back early without one:
+//! then once more.
 inline Completion reap_one(io_uring& ring) {
   const double start = seconds_now();
   io_uring_cqe* completion = nullptr;

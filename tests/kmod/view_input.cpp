@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The view is mapped whole, shared, readable and writable, once, by the owner; it cannot be changed; every
-// other wish is refused and changes nothing.
+// The view is mapped whole, shared, readable and writable, once, by the owner; it cannot be
+// changed; every other wish is refused and changes nothing.
 #include "view_test.h"
 
 using namespace exmap_test;
@@ -12,14 +12,15 @@ constexpr int kBoth = PROT_READ | PROT_WRITE;
 
 void refuse(int fd, std::size_t length, int rights, int kind, std::uint64_t offset, int error) {
   void* const mapped = mmap(nullptr, length, rights, kind, fd, static_cast<off_t>(offset));
-  CHECK(mapped == MAP_FAILED && errno == error, "offset 0x%llx, %zu bytes, rights %d, kind %d: %s, not %s",
-        ull(offset), length, rights, kind, mapped == MAP_FAILED ? strerror(errno) : "mapped",
-        strerror(error));
+  CHECK(mapped == MAP_FAILED && errno == error,
+        "offset 0x%llx, %zu bytes, rights %d, kind %d: %s, not %s", ull(offset), length, rights,
+        kind, mapped == MAP_FAILED ? strerror(errno) : "mapped", strerror(error));
 }
 
 void wrong_mappings(const Exmap& map) {
   const int fd = map.fd();
-  for (const std::size_t frames : {kFrames + 1, kFrames * 2, std::uint64_t{1} << 20, std::uint64_t{1} << 31})
+  for (const std::size_t frames :
+       {kFrames + 1, kFrames * 2, std::uint64_t{1} << 20, std::uint64_t{1} << 31})
     refuse(fd, frames * kPageSize, kBoth, MAP_SHARED, EXMAP_OFF_VIEW, EINVAL);
   for (const int rights : {PROT_NONE, PROT_READ, kBoth | PROT_EXEC})
     refuse(fd, kFrames * kPageSize, rights, MAP_SHARED, EXMAP_OFF_VIEW, EINVAL);
@@ -54,7 +55,8 @@ void rigid(const Exmap& map) {
     CHECK_REFUSED(result_of(mprotect(view.base(), view.bytes(), rights)));
     CHECK_REFUSED(result_of(mprotect(view.frame(2), kPageSize, rights)));
   }
-  const auto remap = [&](std::size_t offset, std::size_t from, std::size_t to, int flags, void* target) {
+  const auto remap = [&](std::size_t offset, std::size_t from, std::size_t to, int flags,
+                         void* target) {
     CHECK(mremap(view.base() + offset, from, to, flags, target) == MAP_FAILED,
           "mremap of %zu bytes at %zu to %zu with flags %d was taken", from, offset, to, flags);
   };
@@ -74,7 +76,8 @@ void rigid(const Exmap& map) {
   in_child("a child", [&] {
     catch_faults();
     std::uint64_t value = 0;
-    CHECK(try_read(reinterpret_cast<std::uint64_t*>(view.base()), value) != 0, "the child sees the view");
+    CHECK(try_read(reinterpret_cast<std::uint64_t*>(view.base()), value) != 0,
+          "the child sees the view");
     refuse(map.fd(), kFrames * kPageSize, kBoth, MAP_SHARED, EXMAP_OFF_VIEW, EBUSY);
   });
   for (std::uint64_t n = 0; n < kFrames; n++)
@@ -96,12 +99,13 @@ void every_advice() {
       for (std::uint64_t n = 0; n < kFrames; n++) {
         std::uint64_t value = 0;
         const bool there = try_read(reinterpret_cast<std::uint64_t*>(view.frame(n)), value) == 0;
-        CHECK(there || !whole, "advice %d took frame %llu, and the view counts as whole", advice, ull(n));
+        CHECK(there || !whole, "advice %d took frame %llu, and the view counts as whole", advice,
+              ull(n));
       }
       CHECK(page_holds(map.page(0), 7), "advice %d on the view took a page of the area", advice);
       const std::uint32_t after = frame_of(map, 0);
-      CHECK(after == (whole ? before : EXMAP_FRAME_NONE), "advice %d: frame %u became %u", advice, before,
-            after);
+      CHECK(after == (whole ? before : EXMAP_FRAME_NONE), "advice %d: frame %u became %u", advice,
+            before, after);
       CHECK_RESULT(0, map.free(0, 0));
       map.check_all_frames(0, kFrames);
     });

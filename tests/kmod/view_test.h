@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The view for the exmap tests: its mapping, ALLOC that reports frames, and what the statistics say of it.
+// The view for the exmap tests: its mapping, ALLOC that reports frames, and what the statistics say
+// of it.
 #pragma once
 
 #include <set>
@@ -10,7 +11,8 @@ namespace exmap_test {
 
 inline char* map_view(int fd, std::size_t frames, int rights = PROT_READ | PROT_WRITE,
                       int kind = MAP_SHARED) {
-  void* view = mmap(nullptr, frames * kPageSize, rights, kind, fd, static_cast<off_t>(EXMAP_OFF_VIEW));
+  void* view =
+      mmap(nullptr, frames * kPageSize, rights, kind, fd, static_cast<off_t>(EXMAP_OFF_VIEW));
   return view == MAP_FAILED ? nullptr : static_cast<char*>(view);
 }
 
@@ -29,11 +31,12 @@ inline int alloc_reporting(const Exmap& map, int interface, const Run* runs, int
     iov.len = runs[i].len & (EXMAP_PAGE_MAX_PAGES - 1);
     map.entry(interface, i).value = iov.value;
   }
-  return call_action(map.fd(), static_cast<unsigned>(interface), EXMAP_OP_ALLOC, static_cast<unsigned>(count),
-                     EXMAP_ACTION_REPORT_FRAME);
+  return call_action(map.fd(), static_cast<unsigned>(interface), EXMAP_OP_ALLOC,
+                     static_cast<unsigned>(count), EXMAP_ACTION_REPORT_FRAME);
 }
 
-//! ALLOCs the page, which may have a frame already, and returns its frame's number or EXMAP_FRAME_NONE.
+//! ALLOCs the page, which may have a frame already, and returns its frame's number or
+//! EXMAP_FRAME_NONE.
 inline std::uint32_t frame_of(const Exmap& map, std::uint64_t page, int interface = 0) {
   const Run run{page, 1};
   CHECK_RESULT(0, alloc_reporting(map, interface, &run, 1));
@@ -43,7 +46,8 @@ inline std::uint32_t frame_of(const Exmap& map, std::uint64_t page, int interfac
 //! A view that ends with its scope.
 class View {
  public:
-  View(const Exmap& map, std::size_t frames) : _bytes(frames * kPageSize), _base(map_view(map.fd(), frames)) {
+  View(const Exmap& map, std::size_t frames)
+      : _bytes(frames * kPageSize), _base(map_view(map.fd(), frames)) {
     CHECK(_base, "mmap of a view of %zu frames: %s", frames, strerror(errno));
   }
   View(const View&) = delete;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The view comes, goes and is lost while other threads map and free: no frame gets two pages, a number that was
-// reported while the view stood names the page's frame, and at the end no frame is missing.
+// The view comes, goes and is lost while other threads map and free: no frame gets two pages, a
+// number that was reported while the view stood names the page's frame, and at the end no frame is
+// missing.
 #include "view_test.h"
 
 using namespace exmap_test;
@@ -26,8 +27,8 @@ void live(const Exmap& map, int interface, const std::atomic<bool>& stop,
       for (std::uint64_t i = 0; i < kPagesEach; i++) *map.word(base + i) = base + i;
       if (random.below(8) == 0) sched_yield();
       for (std::uint64_t i = 0; i < kPagesEach; i++)
-        CHECK(*map.word(base + i) == base + i, "page %llu shares its frame with page %llu", ull(base + i),
-              ull(*map.word(base + i)));
+        CHECK(*map.word(base + i) == base + i, "page %llu shares its frame with page %llu",
+              ull(base + i), ull(*map.word(base + i)));
     }
     if (random.below(8))
       CHECK_RESULT(0, map.free(interface, base, kPagesEach));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A device that says it has written a page and has not, or has written it elsewhere: the old bytes have a right checksum.
+// A device that says it has written a page and has not, or has written it elsewhere: the old bytes
+// have a right checksum.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -50,7 +51,8 @@ class LyingStorage final : public test::WrappedStorage {
  private:
   int write_page(std::uint64_t offset, std::span<const std::byte> page) {
     const PageId page_id = offset / kPageSize;
-    if (page_id == kNoPage) return inner().write(offset, page);  // the header's, and the sign for "no page"
+    if (page_id == kNoPage)
+      return inner().write(offset, page);  // the header's, and the sign for "no page"
     if (page_id == _betrayal.lost) return 0;
     return inner().write(page_id == _betrayal.instead_of ? offset + kPageSize : offset, page);
   }
@@ -219,7 +221,8 @@ TEST(Digest, IsTheSameAfterTheNextOpen) {
   EXPECT_EQ(pool.digest(), before) << "with the bytes of before";
 }
 
-//! What checksums in the pages cannot tell: it is a whole page, sealed for its place.
+//! What checksums in the pages cannot tell: it is a whole page, with its checksum and
+//! page id.
 TEST(Digest, TellsAnOlderVersionOfAPage) {
   const TempFile file;
   Betrayal betrayal;

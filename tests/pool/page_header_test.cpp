@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Pages with a header: sealed when written, checked when loaded, and never written before their log.
+// Pages with a header: they get a checksum when written, which is checked when they are loaded, and
+// are never written before their log.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -126,9 +127,9 @@ TEST(PageHeader, ADatabaseIsOpenedInTheFormatItWasMadeIn) {
   const TempFile plain;
   { BufferPool pool(test::small_pool(plain, 64)); }
   EXPECT_THROW(BufferPool{with_headers(plain)}, Error);
-  const TempFile sealed;
-  { BufferPool pool(with_headers(sealed)); }
-  EXPECT_THROW(BufferPool{test::small_pool(sealed, 64)}, Error);
+  const TempFile file;
+  { BufferPool pool(with_headers(file)); }
+  EXPECT_THROW(BufferPool{test::small_pool(file, 64)}, Error);
 }
 
 //! A log that is durable as far as the test says.
@@ -221,7 +222,8 @@ TEST(PageHeaders, LeaveLargeValuesOfATreeTheRestOfTheirExtents) {
   const std::vector<std::size_t> sizes = {kPageSize, kFits, kFits + 1, 2 * kFits, 2 * kFits + 1};
   const auto value_of = [](std::size_t size) {
     std::string value(size, 'v');
-    for (std::size_t at = 0; at < size; at += 1000) value[at] = static_cast<char>('a' + at / 1000 % 26);
+    for (std::size_t at = 0; at < size; at += 1000)
+      value[at] = static_cast<char>('a' + at / 1000 % 26);
     return value;
   };
   PageId root = kNoPage;
@@ -234,7 +236,8 @@ TEST(PageHeaders, LeaveLargeValuesOfATreeTheRestOfTheirExtents) {
   }
   BufferPool pool(options);
   const BTree tree(pool, root);
-  for (const std::size_t size : sizes) EXPECT_TRUE(tree.get(std::to_string(size)) == value_of(size)) << size;
+  for (const std::size_t size : sizes)
+    EXPECT_TRUE(tree.get(std::to_string(size)) == value_of(size)) << size;
   EXPECT_EQ(tree.verify().large_pages, 2U + 256 + 257 + 512 + 513);
 }
 

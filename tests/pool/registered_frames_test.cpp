@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Frames that are registered with io_uring: every page's bytes go where they belong, whatever the pool does.
-// On memory that has no such frames: that is said, or refused.
+// Frames that are registered with io_uring: every page's bytes go where they belong, whatever the
+// pool does. On memory that has no such frames: that is said, or refused.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -57,7 +57,8 @@ class Model {
  private:
   static void fill(std::byte* page, PageId id, std::uint64_t version) {
     const std::uint64_t word = word_of(id, version);
-    for (std::size_t at = 0; at < kPageSize; at += sizeof word) std::memcpy(page + at, &word, sizeof word);
+    for (std::size_t at = 0; at < kPageSize; at += sizeof word)
+      std::memcpy(page + at, &word, sizeof word);
   }
   void check(const std::byte* page, PageId id) const {
     const std::uint64_t wanted = word_of(id, _versions[id]);
@@ -101,7 +102,8 @@ TEST(RegisteredFrames, APoolThatGrowsAndShrinksLosesNothing) {
   BufferPool pool(small_pool(file, 128));
   Model model(pool);
   unsigned seed = 0;
-  for (const std::uint64_t frames : {200, 40, 300, 64}) {  // only the first ones are registered; then none
+  // Only the first ones are registered; then none.
+  for (const std::uint64_t frames : {200, 40, 300, 64}) {
     model.work(++seed, 600);
     pool.resize(frames * kPageSize);
   }
@@ -126,14 +128,14 @@ TEST(RegisteredFrames, AreGivenUpUnderAWorkerThatGoesOn) {
 }
 
 TEST(RegisteredFrames, AreHadOrRefusedByName) {
-  for (const MemoryKind memory : {MemoryKind::kStock, test::default_memory}) {
+  for (const MemoryKind memory : {MemoryKind::kAnonymous, test::default_memory}) {
     const TempFile file;
     PoolOptions options = small_pool(file, 64);
     options.memory = memory;
     options.io_uring.registered_frames = Switch::kOff;
     EXPECT_FALSE(registered(BufferPool(options)));
     std::string log;
-    options.log = [&](LogLevel, std::string_view line) { log += line; };
+    options.logger = [&](LogLevel, std::string_view line) { log += line; };
     options.io_uring.registered_frames = Switch::kAuto;
     const bool had = registered(BufferPool(options));
     EXPECT_NE(had, log.find("without registered frames") != std::string::npos) << log;
@@ -144,9 +146,10 @@ TEST(RegisteredFrames, AreHadOrRefusedByName) {
     } catch (const Error& error) {
       EXPECT_FALSE(had) << error.what();
       EXPECT_EQ(error.code(), Errc::kUnsupported);
-      EXPECT_NE(std::string(error.what()).find("registered frames"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("registered frames"), std::string::npos)
+          << error.what();
     }
-    EXPECT_FALSE(had && memory == MemoryKind::kStock);
+    EXPECT_FALSE(had && memory == MemoryKind::kAnonymous);
   }
 }
 

@@ -45,7 +45,8 @@ class Replacement : public testing::Test {
 
 TEST_F(Replacement, AScanDoesNotFlushPagesInUse) {
   warm_up();
-  // Ten times the pool passes by, and not one hot page is touched meanwhile: plain second chance would lose them all.
+  // Ten times the pool passes by, and not one hot page is touched meanwhile: plain second chance
+  // would lose them all.
   touch(5000, 5000 + 10 * kFrames);
   EXPECT_LT(reads_of(1, kHotPages), kHotPages / 10);
 }

@@ -79,7 +79,8 @@ TEST(Resize, KeepsItsSizeWhenItCannotShrink) {
   held.clear();
   pool.resize(16 * kPageSize);
   EXPECT_EQ(pool.stats().pool_pages, 16u);
-  for (const std::uint64_t bytes : {std::uint64_t{0}, 15 * kPageSize, options.capacity_bytes + kPageSize}) {
+  for (const std::uint64_t bytes :
+       {std::uint64_t{0}, 15 * kPageSize, options.capacity_bytes + kPageSize}) {
     EXPECT_THROW(pool.resize(bytes), Error);
   }
 }

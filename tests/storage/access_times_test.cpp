@@ -12,7 +12,7 @@
 #include <memory>
 #include <string>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/open.hpp"
 #include "support/temp_file.hpp"
@@ -24,7 +24,7 @@ namespace {
 std::unique_ptr<Storage> open(const std::string& path) {
   PoolOptions options;
   options.paths = {path};
-  Log silent({});
+  Logger silent({});
   return open_storage(options, silent);
 }
 

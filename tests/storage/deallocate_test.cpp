@@ -44,16 +44,20 @@ class ForgetfulStorage final : public test::WrappedStorage {
     const std::lock_guard lock(_told.mutex);
     ++_told.calls;
     for (const ByteRange& range : ranges) {
-      for (std::uint64_t offset = range.offset; offset < range.offset + range.bytes; offset += kPageSize) {
+      for (std::uint64_t offset = range.offset; offset < range.offset + range.bytes;
+           offset += kPageSize) {
         EXPECT_NE(offset, 0u) << "the header";
-        EXPECT_TRUE(_told.pages.insert(offset / kPageSize).second || _told.calls > 1) << "twice in one call";
+        EXPECT_TRUE(_told.pages.insert(offset / kPageSize).second || _told.calls > 1)
+            << "twice in one call";
         if (_told.error != 0) continue;
         EXPECT_EQ(inner().write(offset, garbage.bytes()), 0);
       }
     }
     return _told.error;
   }
-  [[nodiscard]] std::string description() const override { return "forgetful " + inner().description(); }
+  [[nodiscard]] std::string description() const override {
+    return "forgetful " + inner().description();
+  }
 
  private:
   Told& _told;
@@ -99,7 +103,7 @@ TEST(Deallocate, AFailureIsLoggedAndCostsNothing) {
   told.error = EIO;
   PoolOptions options = forgetful_pool(file, told);
   std::string log;
-  options.log = [&](LogLevel, std::string_view line) { log += line; };
+  options.logger = [&](LogLevel, std::string_view line) { log += line; };
   BufferPool pool(options);
   for (int i = 0; i < 8; ++i) (void)pool.allocate();
   pool.free(pool.fix_exclusive(3));
@@ -163,8 +167,8 @@ TEST(Deallocate, LosesNoPageWhileThreadsAllocateAndFree) {
   std::thread first(work, 1);
   std::thread second(work, 2);
   // On a busy machine the threads may have freed nothing when the first thirty are over.
-  constexpr int kMost = 100'000;
-  for (int i = 0; i < 30 || (told.calls == 0 && i < kMost); ++i) EXPECT_NO_THROW(pool.checkpoint());
+  constexpr int kMax = 100'000;
+  for (int i = 0; i < 30 || (told.calls == 0 && i < kMax); ++i) EXPECT_NO_THROW(pool.checkpoint());
   stop = true;
   first.join();
   second.join();

@@ -61,7 +61,8 @@ TEST(Layout, SharesAndTotalsAreEachOthersInverse) {
     const Layout layout(devices, shift, std::uint64_t{1} << shift);
     const std::uint64_t total = random() % 100'000 * kPageSize;
     std::vector<std::uint64_t> sizes;
-    for (unsigned device = 0; device < devices; ++device) sizes.push_back(layout.share(device, total));
+    for (unsigned device = 0; device < devices; ++device)
+      sizes.push_back(layout.share(device, total));
     ASSERT_EQ(layout.total(sizes), total) << devices << " devices, 2^" << shift;
     // A device with less than its share holds less; more on one alone is of no use.
     auto& some = sizes[random() % devices];

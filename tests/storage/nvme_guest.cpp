@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// NVMe passthrough on the drives of tests/guest/devices.sh: what it says of itself, and what becomes of errors.
-//   data0  with poll queues
-//   data1  is taken from its driver
-//   data2  fails: once to read page 500 and to write page 501; always reads of page 1000 (EIO), writes of page 1001 (EIO) and of page 1002 (ENOSPC)
-//   data3  fails every flush
-//   data4  is pulled out of its slot
+// NVMe passthrough on the drives of nvme_guest.hpp: what it says of itself, polling, and what it
+// refuses.
+#include "storage/nvme_guest.hpp"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -19,8 +17,6 @@
 #include <array>
 #include <atomic>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <random>
 #include <string>
@@ -28,20 +24,21 @@
 #include <vector>
 
 #include "file_descriptor.hpp"
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/open.hpp"
-#include "support/options.hpp"
-#include "vmcache/buffer_pool.hpp"
 #include "vmcache/worker.hpp"
 
 namespace {
 std::atomic<bool> before_5_19{false};
 }  // namespace
 
-//! liburing's, but while `before_5_19` it refuses what Linux before 5.19 does: the rings that passthrough needs.
-extern "C" int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params* params) {
-  if (before_5_19 && (params->flags & (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)) != 0) return -EINVAL;
+//! liburing's, but while `before_5_19` it refuses what Linux before 5.19 does: the rings that
+//! passthrough needs.
+extern "C" int io_uring_queue_init_params(unsigned entries, io_uring* ring,
+                                          io_uring_params* params) {
+  if (before_5_19 && (params->flags & (IORING_SETUP_SQE128 | IORING_SETUP_CQE32)) != 0)
+    return -EINVAL;
   static const auto real = reinterpret_cast<decltype(&io_uring_queue_init_params)>(
       ::dlsym(RTLD_NEXT, "io_uring_queue_init_params"));
   return real(entries, ring, params);
@@ -50,84 +47,30 @@ extern "C" int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_u
 namespace vmcache {
 namespace {
 
-constexpr const char* kGood = "/dev/vm/data0-char";
-constexpr const char* kRemoved = "/dev/vm/data1-char";
-constexpr const char* kFailing = "/dev/vm/data2-char";
-constexpr const char* kUnflushable = "/dev/vm/data3-char";
-constexpr const char* kPulled = "/dev/vm/data4-char";
-constexpr PageId kUnreadable = 1000, kUnwritable = 1001, kFull = 1002;
-constexpr unsigned kHangSeconds = 300;  // then a signal ends the program, which is a failure
-
-PoolOptions pool_on(const std::string& path) {
-  PoolOptions options;
-  options.path = path;
-  options.pool_bytes = 64 * kPageSize;
-  options.capacity_bytes = 65536 * kPageSize;
-  options.memory = test::default_memory;
-  options.allow_unclean = true;
-  return options;
-}
-
-PoolOptions polled_pool_on(const std::string& path) {
-  PoolOptions options = pool_on(path);
-  options.io_uring.polled = Switch::kOn;
-  return options;
-}
-
-void wipe(const std::string& path) {
-  test::default_devices = {path};
-  test::wipe_devices();
-  test::default_devices.clear();
-}
-
-Error error_of_open(const PoolOptions& options) {
-  try {
-    const BufferPool pool(options);
-  } catch (const Error& error) {
-    return error;
-  }
-  return Error(Status{});
-}
-
-std::uint64_t number_of(PageId page_id) {
-  return page_id * 31;
-}
-
-//! Fills pages up to kFull + 100; those that fail to be written stay where they are.
-void fill(BufferPool& pool) {
-  for (PageId id = 0; id < kFull + 100;) {
-    const ExclusiveGuard guard = pool.allocate();
-    id = guard.page_id();
-    *guard.as<std::uint64_t>() = number_of(id);
-  }
-}
-
-//! "nvmeX" of the block device /dev/nvmeXn1.
-std::string controller_of(const std::string& path) {
-  std::string name = std::filesystem::read_symlink(path).filename();
-  name.resize(name.rfind('n'));
-  return name;
-}
+using namespace test;
 
 TEST(NvmeGuest, SaysThatItIsPassthroughAndPolled) {
   wipe(kGood);
   BufferPool pool(polled_pool_on(kGood));
   for (const char* said : {"NVMe passthrough", "512-byte blocks", "volatile write cache",
                            "polled completions", "registered files", "deferred task run"})
-    EXPECT_NE(pool.description().find(said), std::string::npos) << said << ": " << pool.description();
+    EXPECT_NE(pool.description().find(said), std::string::npos)
+        << said << ": " << pool.description();
   fill(pool);
-  for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+  for (PageId id = 1; id <= kFull; ++id)
+    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
   pool.close();
 }
 
-//! The kernel does not poll while completions lie in the ring that nobody has taken. So a wait for several must take them
-//! as they come, or it asks in vain until its time is over.
+//! The kernel does not poll while completions lie in the ring that nobody has taken. So a wait for
+//! several must take them as they come, or it asks in vain until its time is over.
 TEST(NvmeGuest, APolledWaitEndsWithAsManyAsItIsFor) {
   constexpr unsigned kDepth = 32, kShare = 8, kRounds = 50;
   constexpr std::uint64_t kPatienceNs = 20'000'000'000;
-  Log silent({});
+  Logger silent({});
   const std::unique_ptr<Storage> storage = open_storage(polled_pool_on(kGood), silent);
-  ASSERT_NE(storage->description().find("polled completions"), std::string::npos) << storage->description();
+  ASSERT_NE(storage->description().find("polled completions"), std::string::npos)
+      << storage->description();
   const std::unique_ptr<IoQueue> queue = storage->make_queue(kDepth, true);
   const AlignedBuffer memory(kDepth * kPageSize);
   std::array<IoRequest, kDepth> requests;
@@ -162,7 +105,7 @@ void pinned_to(unsigned cpu, const std::function<void()>& work) {
 
 //! Two rings that poll one hardware queue can make the kernel oops (storage/poll_queues.hpp).
 TEST(NvmeGuest, NoTwoRingsPollOneHardwareQueue) {
-  Log silent({});
+  Logger silent({});
   const std::unique_ptr<Storage> storage = open_storage(polled_pool_on(kGood), silent);
   {
     const auto first = storage->make_queue(8, true);
@@ -187,12 +130,13 @@ TEST(NvmeGuest, AControllerIsPolledByOnePool) {
   ASSERT_EQ(::flock(other.get(), LOCK_EX | LOCK_NB), 0);
   const Error error = error_of_open(polled_pool_on(kGood));
   EXPECT_EQ(error.code(), Errc::kUnsupported);
-  EXPECT_NE(std::string(error.what()).find("another pool, here or in another process, polls " + controller),
+  EXPECT_NE(std::string(error.what())
+                .find("another pool, here or in another process, polls " + controller),
             std::string::npos)
       << error.what();
   PoolOptions options = pool_on(kGood);
   std::string logged;
-  options.log = [&](LogLevel, std::string_view text) { logged += text; };
+  options.logger = [&](LogLevel, std::string_view text) { logged += text; };
   BufferPool pool(options);
   EXPECT_EQ(pool.description().find("polled"), std::string::npos);
   EXPECT_NE(logged.find("without polled completions: another pool"), std::string::npos) << logged;
@@ -208,7 +152,8 @@ Task<> read_pages(Worker& worker, std::uint64_t seed, const std::atomic<bool>& s
   }
 }
 
-//! Workers on any CPU and on one, and blocking calls; what they must not do is make the kernel oops.
+//! Workers on any CPU and on one, and blocking calls; what they must not do is make the kernel
+//! oops.
 TEST(NvmeGuest, ManyThreadsReadAPolledDrive) {
   constexpr unsigned kThreads = 9;
   constexpr auto kTime = std::chrono::seconds(4);
@@ -251,7 +196,8 @@ TEST(NvmeGuest, WorksUnpolledAndWithSqPolling) {
     BufferPool pool(options);
     EXPECT_EQ(pool.description().find("SQ polling") != std::string::npos, sq_polling);
     fill(pool);
-    for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
+    for (PageId id = 1; id <= kFull; ++id)
+      ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
     pool.close();
   }
 }
@@ -280,8 +226,9 @@ TEST(NvmeGuest, LargeExtentsAreSplitAtTheTransferLimit) {
 std::uint64_t raw_word(const char* block_device, PageId page_id) {
   const AlignedBuffer page(kPageSize);
   const FileDescriptor fd(::open(block_device, O_RDONLY | O_DIRECT | O_CLOEXEC));
-  EXPECT_EQ(::pread(fd.get(), page.bytes().data(), kPageSize, static_cast<off_t>(page_id * kPageSize)),
-            static_cast<ssize_t>(kPageSize));
+  EXPECT_EQ(
+      ::pread(fd.get(), page.bytes().data(), kPageSize, static_cast<off_t>(page_id * kPageSize)),
+      static_cast<ssize_t>(kPageSize));
   std::uint64_t word = 0;
   std::memcpy(&word, page.bytes().data(), sizeof word);
   return word;
@@ -305,92 +252,6 @@ TEST(NvmeGuest, FreedPagesAreGivenBackToTheDeviceAndOthersAreNot) {
   }
 }
 
-//! Before the others on this drive, which would use the failures up.
-TEST(NvmeGuest, AFailureThatMayPassIsTriedAgain) {
-  constexpr PageId kUnreadableOnce = 500, kUnwritableOnce = 501;
-  wipe(kFailing);
-  BufferPool pool(pool_on(kFailing));
-  for (PageId id = 0; id < kUnwritableOnce + 100;) {
-    const ExclusiveGuard guard = pool.allocate();
-    id = guard.page_id();
-    *guard.as<std::uint64_t>() = number_of(id);
-  }
-  pool.checkpoint();
-  EXPECT_EQ(pool.stats().retries, 1u);
-  ASSERT_EQ(*pool.fix_shared(kUnwritableOnce).as<std::uint64_t>(), number_of(kUnwritableOnce));
-  ASSERT_EQ(*pool.fix_shared(kUnreadableOnce).as<std::uint64_t>(), number_of(kUnreadableOnce));
-  EXPECT_EQ(pool.stats().retries, 2u);
-  EXPECT_EQ(pool.stats().write_errors + pool.stats().read_errors, 0u);
-  pool.close();
-}
-
-TEST(NvmeGuest, AFailedTransferIsATypedErrorAndTheOthersGoOn) {
-  wipe(kFailing);
-  BufferPool pool(pool_on(kFailing));
-  fill(pool);
-  try {
-    pool.checkpoint();
-    ADD_FAILURE() << "two pages cannot be written";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::kIo);
-    EXPECT_EQ(error.os_error(), EIO);
-    EXPECT_TRUE(error.page_id() == kUnwritable || error.page_id() == kFull) << error.what();
-    EXPECT_EQ(error.status().device_status, 0x280);
-    EXPECT_NE(std::string(error.what()).find("media error: write fault"), std::string::npos) << error.what();
-  }
-  // They stay in memory, and dirty: with what was written to them, while all others come and go.
-  for (PageId id = 1; id < kFull + 100; ++id) {
-    if (id == kUnreadable) continue;
-    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
-  }
-  for (int i = 0; i < 2; ++i) {
-    try {
-      (void)pool.fix_shared(kUnreadable);
-      ADD_FAILURE() << "the page cannot be read";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), Errc::kIo);
-      EXPECT_EQ(error.page_id(), kUnreadable);
-      EXPECT_EQ(error.status().device_status, 0x281);
-      EXPECT_NE(std::string(error.what()).find("media error: unrecovered read error"), std::string::npos);
-    }
-  }
-  EXPECT_GT(pool.stats().write_errors, 1u);
-  EXPECT_EQ(pool.stats().read_errors, 2u);
-  EXPECT_GE(pool.stats().retries, 20u) << "five for each failure";
-  EXPECT_THROW(pool.close(), Error);
-}
-
-TEST(NvmeGuest, TheBlockDeviceFailsInTheSameWay) {
-  wipe(kFailing);
-  BufferPool pool(pool_on("/dev/vm/data2"));
-  EXPECT_NE(pool.description().find("block device"), std::string::npos);
-  fill(pool);
-  EXPECT_THROW(pool.checkpoint(), Error);
-  for (PageId id = 1; id < kFull + 100; ++id) {
-    if (id == kUnreadable) continue;
-    ASSERT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), number_of(id));
-  }
-  try {
-    (void)pool.fix_shared(kUnreadable);
-    ADD_FAILURE() << "the page cannot be read";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::kIo);
-    EXPECT_EQ(error.page_id(), kUnreadable);
-  }
-}
-
-TEST(NvmeGuest, AFlushThatFailsIsAnErrorOnEveryPath) {
-  for (const char* path : {kUnflushable, "/dev/vm/data3"}) {
-    const Error error = error_of_open(pool_on(path));
-    EXPECT_EQ(error.code(), Errc::kIo) << error.what();
-    // ENODATA: what the block layer makes of a media error.
-    EXPECT_TRUE(error.os_error() == EIO || error.os_error() == ENODATA) << error.what();
-    const bool explained =
-        std::string(error.what()).find("NVMe: media error: write fault") != std::string::npos;
-    EXPECT_EQ(explained, path == kUnflushable) << error.what();
-  }
-}
-
 TEST(NvmeGuest, ADeviceThatIsInUseIsRefusedByEitherNode) {
   constexpr std::array kNodes{kGood, "/dev/vm/data0"};
   wipe(kGood);
@@ -401,10 +262,12 @@ TEST(NvmeGuest, ADeviceThatIsInUseIsRefusedByEitherNode) {
     pool.close();
   }
   for (const char* node : kNodes) {
-    const FileDescriptor other(::open("/dev/vm/data0", O_RDONLY | O_EXCL | O_CLOEXEC));  // as a mount does
+    // As a mount does.
+    const FileDescriptor other(::open("/dev/vm/data0", O_RDONLY | O_EXCL | O_CLOEXEC));
     const Error error = error_of_open(pool_on(node));
     EXPECT_EQ(error.code(), Errc::kInUse);
-    EXPECT_NE(std::string(error.what()).find("is mounted, or another"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("is mounted, or another"), std::string::npos)
+        << error.what();
   }
   BufferPool(pool_on(kGood)).close();
 }
@@ -440,123 +303,12 @@ TEST(NvmeGuest, AKernelWithoutPassthroughIsSaidAndNothingIsWritten) {
   const Error error = error_of_open(pool_on(kGood));
   before_5_19 = false;
   EXPECT_EQ(error.code(), Errc::kUnsupported);
-  EXPECT_NE(std::string(error.what()).find("no NVMe passthrough by io_uring (Linux 5.19)"), std::string::npos)
+  EXPECT_NE(std::string(error.what()).find("no NVMe passthrough by io_uring (Linux 5.19)"),
+            std::string::npos)
       << error.what();
   EXPECT_TRUE(begin() == before);
   BufferPool(pool_on(kGood)).close();
   EXPECT_FALSE(begin() == before) << "what a pool writes would have been seen";
-}
-
-//! Uses page after page until no frame is to be had; those that cannot be read do not matter.
-void try_pages(const std::function<void(PageId)>& use) {
-  for (PageId id = 1; id <= kFull; ++id) {
-    try {
-      use(id);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.page_id(), id) << error.what();
-      if (error.code() == Errc::kPoolExhausted) return;
-      EXPECT_EQ(error.code(), Errc::kIo) << error.what();
-    }
-  }
-}
-
-//! Fills a pool on the drive, has it taken away by `pull` while two threads change pages, and checks that both hear of
-//! it, that what they changed and could not be written is still there, and that another pool goes on.
-void lose_the_drive(const char* path, const std::function<void()>& pull) {
-  ::alarm(kHangSeconds);
-  wipe(path);
-  wipe(kGood);
-  BufferPool other(pool_on(kGood));
-  PoolOptions options = pool_on(path);
-  options.frame_wait = std::chrono::milliseconds(500);
-  {
-    BufferPool pool(options);
-    fill(pool);
-    std::vector<std::uint64_t> written(kFull + 1);  // each changed under its page's latch
-    for (PageId id = 1; id <= kFull; ++id) written[id] = number_of(id);
-    std::atomic<unsigned> failures{0};
-    std::atomic<bool> pulled{false};
-    std::vector<std::thread> threads;
-    for (unsigned t = 0; t < 2; ++t) {
-      threads.emplace_back([&, t] {
-        for (PageId id = 1 + t; !pulled || failures < 20; id = 1 + (id + 7) % kFull) {
-          try {
-            const ExclusiveGuard guard = pool.fix_exclusive(id);
-            EXPECT_EQ(*guard.as<std::uint64_t>(), written[id]);
-            *guard.as<std::uint64_t>() = ++written[id];
-          } catch (const Error& error) {
-            EXPECT_TRUE(error.code() == Errc::kIo || error.code() == Errc::kPoolExhausted) << error.what();
-            EXPECT_EQ(error.page_id(), id);
-            ++failures;
-          }
-        }
-      });
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    pull();
-    pulled = true;
-    for (std::thread& thread : threads) thread.join();
-
-    // What is in memory is still to be had, and changed once more.
-    std::vector<PageId> kept;
-    for (PageId id = 1; id <= kFull; ++id) {
-      ExclusiveGuard guard;
-      const TryFix found = pool.try_fix(id, guard);
-      if (found == TryFix::kMiss) continue;
-      if (found != TryFix::kFixed) guard = pool.fix_exclusive(id);
-      EXPECT_EQ(*guard.as<std::uint64_t>(), written[id]) << "page " << id;
-      *guard.as<std::uint64_t>() = ++written[id];
-      kept.push_back(id);
-    }
-    ASSERT_FALSE(kept.empty());
-    // And nothing else: there may be no frame for the first page that is not, if all are full of changes.
-    try_pages([&](PageId id) {
-      const ExclusiveGuard guard = pool.fix_exclusive(id);
-      EXPECT_EQ(*guard.as<std::uint64_t>(), written[id]) << "page " << id;
-      EXPECT_EQ(std::ranges::count(kept, id), 1) << "page " << id;
-    });
-    const std::uint64_t failed = pool.stats().write_errors;
-    try {
-      pool.checkpoint();
-      ADD_FAILURE() << "nothing can be written any more";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), Errc::kIo) << error.what();
-      EXPECT_EQ(std::ranges::count(kept, error.page_id()), 1) << error.what();
-    }
-    EXPECT_GT(pool.stats().write_errors, failed);
-    // New pages want their frames, and do not get them.
-    try {
-      for (PageId i = 0; i < kFull; ++i) (void)pool.allocate();
-      ADD_FAILURE() << "more frames than the pool has";
-    } catch (const Error& error) {
-      EXPECT_TRUE(error.code() == Errc::kPoolExhausted || error.code() == Errc::kIo) << error.what();
-    }
-    for (const PageId id : kept)
-      EXPECT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), written[id]) << "page " << id;
-    EXPECT_THROW(pool.close(), Error);
-  }
-  EXPECT_EQ(error_of_open(options).code(), Errc::kInvalidOption) << "not a file of that name";
-  fill(other);
-  for (PageId id = 1; id <= kFull; ++id) ASSERT_EQ(*other.fix_shared(id).as<std::uint64_t>(), number_of(id));
-  other.close();
-  ::alarm(0);
-}
-
-// The last ones: the drives do not come back.
-
-TEST(NvmeGuest, ADeviceTakenFromItsDriverIsAnErrorAndNoHang) {
-  const std::string name = controller_of("/dev/vm/data1");
-  lose_the_drive(kRemoved, [&] { std::ofstream("/sys/class/nvme/" + name + "/device/remove") << "1\n"; });
-}
-
-TEST(NvmeGuest, ADevicePulledOutOfItsSlotIsAnErrorAndNoHang) {
-  lose_the_drive(kPulled, [] {
-    std::ofstream("/dev/vm/host") << "pull data4\n";
-    // The guest's kernel hears of it, and takes its time.
-    for (int i = 0; i < 10 * static_cast<int>(kHangSeconds) && std::filesystem::exists("/dev/vm/data4"); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    EXPECT_FALSE(std::filesystem::exists("/dev/vm/data4"));
-  });
 }
 
 }  // namespace

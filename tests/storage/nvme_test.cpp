@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "nvme_status.hpp"
 #include "storage/nvme_identify.hpp"
-#include "storage/nvme_status.hpp"
 #include "support/options.hpp"
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/error.hpp"
@@ -37,7 +37,9 @@ struct Identified {
   void format(unsigned number, unsigned shift, unsigned metadata_bytes) {
     set<std::uint32_t>(of_namespace, 128 + 4 * number, shift << 16 | metadata_bytes);
   }
-  [[nodiscard]] std::string refusal() { return nvme::parse_identify(of_namespace, of_controller, result); }
+  [[nodiscard]] std::string refusal() {
+    return nvme::parse_identify(of_namespace, of_controller, result);
+  }
   nvme::Namespace result;
 };
 
@@ -75,7 +77,8 @@ TEST(NvmeIdentify, RefusesWhatItCannotWriteProperly) {
   refused("blocks of 2^255", [](Identified& d) { d.format(0, 255, 0); });
   refused("not active", [](Identified& d) { d.set<std::uint64_t>(d.of_namespace, 0, 0); });
   refused("write protected", [](Identified& d) { d.set<std::uint8_t>(d.of_namespace, 99, 1); });
-  refused("protection information", [](Identified& d) { d.set<std::uint8_t>(d.of_namespace, 29, 2); });
+  refused("protection information",
+          [](Identified& d) { d.set<std::uint8_t>(d.of_namespace, 29, 2); });
 }
 
 TEST(NvmeIdentify, BoundsATransferWhereTheDeviceDoesNot) {
@@ -94,7 +97,8 @@ TEST(NvmeStatus, HasAMeaningAndAnErrnoThatIsNeverTriedAgain) {
     EXPECT_FALSE(nvme::meaning_of(static_cast<std::uint16_t>(status)).empty());
   }
   EXPECT_NE(nvme::meaning_of(0x281).find("media error"), std::string::npos);
-  EXPECT_EQ(nvme::meaning_of(0x281), nvme::meaning_of(0x4281)) << "the do-not-retry bit is no part of it";
+  EXPECT_EQ(nvme::meaning_of(0x281), nvme::meaning_of(0x4281))
+      << "the do-not-retry bit is no part of it";
   EXPECT_EQ(nvme::meaning_of(0x080), "LBA out of range");
   EXPECT_EQ(nvme::meaning_of(0x082), "namespace not ready");
   EXPECT_EQ(nvme::errno_of(0x081), ENOSPC);
@@ -102,11 +106,17 @@ TEST(NvmeStatus, HasAMeaningAndAnErrnoThatIsNeverTriedAgain) {
 }
 
 TEST(NvmeStatus, IsTriedAgainUnlessItSaysNotTo) {
-  for (const int passing : {0x007, 0x082, 0x300, 0x2082}) EXPECT_TRUE(nvme::may_pass(passing)) << passing;
+  for (const int passing : {0x007, 0x082, 0x300, 0x2082})
+    EXPECT_TRUE(nvme::may_pass(passing)) << passing;
   for (const int final : {0, -EINTR, -ENODEV, 0x4007, 0x4080, 0x6281})
     EXPECT_FALSE(nvme::may_pass(final)) << final;
-  EXPECT_TRUE(nvme::is_media_error(0x280) && nvme::is_media_error(0x4281));
-  EXPECT_FALSE(nvme::is_media_error(0x082) || nvme::is_media_error(0x371) || nvme::is_media_error(-EIO));
+}
+
+//! A flush that was begun is not sent again: it may have lost what it did not make durable.
+TEST(NvmeStatus, OnlyACommandThatWasNotBegunLeavesNothingBehind) {
+  EXPECT_TRUE(nvme::was_not_begun(0x082));
+  for (const int begun : {0, -EINTR, 0x006, 0x007, 0x280, 0x371, 0x2006})
+    EXPECT_FALSE(nvme::was_not_begun(begun)) << begun;
 }
 
 TEST(NvmeStatus, IsInTheErrorsText) {

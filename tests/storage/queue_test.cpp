@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// A queue keeps what it promises whatever the layout: all that is submitted comes back, with the right bytes.
+// A queue keeps what it promises whatever the layout: all that is submitted comes back, with the
+// right bytes.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -12,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/aligned_buffer.hpp"
 #include "storage/open.hpp"
 #include "support/temp_file.hpp"
@@ -41,7 +42,7 @@ class Queue : public testing::TestWithParam<Setup> {
     }
     options.stripe_bytes = GetParam().stripe_bytes;
     options.storage = GetParam().kind;
-    Log silent({});
+    Logger silent({});
     storage = open_storage(options, silent);
   }
 
@@ -70,6 +71,30 @@ class Queue : public testing::TestWithParam<Setup> {
   std::vector<std::unique_ptr<test::TempFile>> _files;
 };
 
+TEST_P(Queue, AReadIsNotBehindWrites) {
+  if (GetParam().kind != StorageKind::kPread) GTEST_SKIP() << "a device decides itself";
+  ASSERT_EQ(storage->resize(64 * kPageSize), 0);
+  const AlignedBuffer bytes(64 * kPageSize);
+  const auto queue = storage->make_queue(64, false);
+  std::vector<IoRequest> requests(64);
+  std::vector<IoRequest*> batch;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    requests[i].op = i == 40 ? IoRequest::Op::kRead : IoRequest::Op::kWrite;
+    requests[i].offset = i * kPageSize;
+    requests[i].data = &bytes.bytes()[i * kPageSize];
+    requests[i].bytes = kPageSize;
+    batch.push_back(&requests[i]);
+  }
+  queue->submit(batch);
+  std::vector<IoRequest*> completed(queue->depth());
+  ASSERT_EQ(queue->reap(completed, 1, 1'000'000'000), 1u);
+  EXPECT_EQ(completed[0], &requests[40]);
+  std::size_t returned = 1;
+  while (queue->in_flight() > 0) returned += queue->reap(completed, 1, 1'000'000'000);
+  EXPECT_EQ(returned, requests.size());
+  for (const IoRequest& request : requests) EXPECT_EQ(request.error, 0);
+}
+
 TEST_P(Queue, BringsBackWhatWasWrittenThroughEveryDepth) {
   constexpr std::uint64_t kPages = 3000;
   constexpr std::size_t kBytes = kPages * kPageSize;
@@ -89,7 +114,8 @@ TEST_P(Queue, BringsBackWhatWasWrittenThroughEveryDepth) {
     const auto requests = [&](IoRequest::Op op, const AlignedBuffer& buffer) {
       std::vector<IoRequest> list;
       for (std::uint64_t page = 0; page < kPages;) {
-        const std::uint64_t pages = std::min(kPages - page, 1 + random() % (random() % 8 == 0 ? 256 : 4));
+        const std::uint64_t pages =
+            std::min(kPages - page, 1 + random() % (random() % 8 == 0 ? 256 : 4));
         list.push_back({.op = op,
                         .offset = page * kPageSize,
                         .data = &buffer.bytes()[page * kPageSize],
@@ -137,7 +163,8 @@ INSTANTIATE_TEST_SUITE_P(Layouts, Queue,
                          testing::Values(Setup{"PlainRing", 1, 0, StorageKind::kIoUring},
                                          Setup{"PlainPread", 1, 0, StorageKind::kPread},
                                          Setup{"TwoRing", 2, 64 << 10, StorageKind::kIoUring},
-                                         Setup{"TwoSmallestRing", 2, 4 << 10, StorageKind::kIoUring},
+                                         Setup{"TwoSmallestRing", 2, 4 << 10,
+                                               StorageKind::kIoUring},
                                          Setup{"FiveRing", 5, 16 << 10, StorageKind::kIoUring},
                                          Setup{"TwoDefaultRing", 2, 0, StorageKind::kIoUring},
                                          Setup{"ThreePread", 3, 4 << 10, StorageKind::kPread}),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Each io_uring option is on where it can be, said where it cannot, and refused where it was asked for by name.
+// Each io_uring option is on where it can be, said where it cannot, and refused where it was asked
+// for by name.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -30,7 +31,8 @@ constexpr Option kOptions[] = {
     {"registered_frames", &IoUringOptions::registered_frames, "registered frames"},
 };
 
-//! Opens a pool, and works with it through a Worker and through blocking calls. What the pool says of itself.
+//! Opens a pool, and works with it through a Worker and through blocking calls. What the pool says
+//! of itself.
 std::string use(const PoolOptions& options) {
   BufferPool pool(options);
   {
@@ -71,13 +73,14 @@ TEST(RingOptions, WhatAutoDoesNotGetIsSaid) {
   PoolOptions options = small_pool(file, 16);
   options.io_uring.sq_polling = Switch::kAuto;
   std::string log;
-  options.log = [&](LogLevel, std::string_view line) { log += std::string(line) + "\n"; };
+  options.logger = [&](LogLevel, std::string_view line) { log += std::string(line) + "\n"; };
   const std::string description = use(options);
   for (const Option& option : kOptions) {
     const bool on = description.find(option.said) != std::string::npos;
-    EXPECT_NE(on, log.find(std::string(option.said) + ":") != std::string::npos) << option.name << "\n"
-                                                                                 << description << "\n"
-                                                                                 << log;
+    EXPECT_NE(on, log.find(std::string(option.said) + ":") != std::string::npos)
+        << option.name << "\n"
+        << description << "\n"
+        << log;
   }
 }
 

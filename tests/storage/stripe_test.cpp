@@ -53,7 +53,8 @@ class Stripe : public testing::Test {
     pool.close();
   }
   static void expect_filled(BufferPool& pool) {
-    for (PageId id = 1; id <= 300; ++id) EXPECT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), id - 1);
+    for (PageId id = 1; id <= 300; ++id)
+      EXPECT_EQ(*pool.fix_shared(id).as<std::uint64_t>(), id - 1);
     for (unsigned i = 0; i < 8; ++i) {
       const SharedGuard guard = pool.fix_shared(pool.root(i), 5);
       for (std::size_t page = 0; page < 32; ++page)
@@ -80,13 +81,15 @@ class Stripe : public testing::Test {
 };
 
 TEST_F(Stripe, IsReadAsItWasWrittenAndLiesOnAllDevices) {
-  for (const std::uint64_t stripe : {std::uint64_t{4} << 10, std::uint64_t{64} << 10, std::uint64_t{0}}) {
+  for (const std::uint64_t stripe :
+       {std::uint64_t{4} << 10, std::uint64_t{64} << 10, std::uint64_t{0}}) {
     for (const auto& file : files) std::filesystem::resize_file(file->path(), 0);
     {
       BufferPool pool(options(stripe));
       fill(pool);
     }
-    for (const auto& file : files) EXPECT_GT(std::filesystem::file_size(file->path()), stripe) << stripe;
+    for (const auto& file : files)
+      EXPECT_GT(std::filesystem::file_size(file->path()), stripe) << stripe;
     for (const StorageKind kind : {StorageKind::kAuto, StorageKind::kPread}) {
       PoolOptions again = options();  // the stripe size is known by now
       again.storage = kind;
@@ -111,7 +114,8 @@ TEST_F(Stripe, AnyOtherSetOfDevicesIsRefusedAndNotTouched) {
   wrong.paths.pop_back();
   expect_refused(wrong, Errc::kInvalidOption, "is one of 3 devices, but `paths` names 2");
   wrong = options(32 << 10);
-  expect_refused(wrong, Errc::kInvalidOption, "stripe_bytes = 32768: the database was made with 16384");
+  expect_refused(wrong, Errc::kInvalidOption,
+                 "stripe_bytes = 32768: the database was made with 16384");
   wrong = options();
   wrong.paths[2] = "no-such-file";
   expect_refused(wrong, Errc::kInvalidOption, "is missing");

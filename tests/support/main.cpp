@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/device.hpp"
 #include "support/options.hpp"
 
@@ -17,10 +17,11 @@ void vmcache::test::wipe_devices() {
   const std::vector<std::byte> buffer(kBytes + kPageSize);
   auto address = reinterpret_cast<std::uintptr_t>(buffer.data());
   address = (address + kPageSize - 1) & ~(kPageSize - 1);
-  Log silent({});
+  Logger silent({});
   for (const auto& path : default_devices) {
     const auto device = open_device(path, {}, silent);
-    if (device->write(0, {reinterpret_cast<const std::byte*>(address), kBytes}) != 0 || device->flush() != 0)
+    if (device->write(0, {reinterpret_cast<const std::byte*>(address), kBytes}) != 0 ||
+        device->flush() != 0)
       throw std::runtime_error("cannot wipe " + path.string());
   }
 }
@@ -32,17 +33,17 @@ int main(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--memory=auto") {
       vmcache::test::default_memory = MemoryKind::kAuto;
-    } else if (argument == "--memory=stock") {
-      vmcache::test::default_memory = MemoryKind::kStock;
+    } else if (argument == "--memory=anonymous") {
+      vmcache::test::default_memory = MemoryKind::kAnonymous;
     } else if (argument == "--memory=exmap") {
       vmcache::test::default_memory = MemoryKind::kExmap;
     } else if (argument.starts_with("--device=")) {
       vmcache::test::default_devices.emplace_back(argument.substr(argument.find('=') + 1));
     } else {
-      std::fprintf(
-          stderr,
-          "%s: unknown argument '%s' (allowed: GoogleTest's, --memory=auto|stock|exmap, --device=PATH)\n",
-          argv[0], argv[i]);
+      std::fprintf(stderr,
+                   "%s: unknown argument '%s' (allowed: GoogleTest's, "
+                   "--memory=auto|anonymous|exmap, --device=PATH)\n",
+                   argv[0], argv[i]);
       return 2;
     }
   }

@@ -9,11 +9,12 @@
 
 namespace vmcache::test {
 
-//! What tests open their pools on, unless they are about a certain memory: --memory=auto|stock|exmap (support/main.cpp).
+//! What tests open their pools on, unless they are about a certain memory:
+//! --memory=auto|anonymous|exmap (support/main.cpp).
 inline MemoryKind default_memory = MemoryKind::kAuto;
 
-//! A small pool on `file`. Patient, because test machines are slow, above all under a sanitizer or in
-//! emulation.
+//! A small pool on `file`. Patient, because test machines are slow, above all under a sanitizer or
+//! in emulation.
 inline PoolOptions small_pool(const TempFile& file, std::uint64_t pages,
                               std::uint64_t capacity_pages = 1 << 16) {
   PoolOptions options;

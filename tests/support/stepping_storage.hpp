@@ -24,7 +24,8 @@ struct Uses {
 //! A device without a clock: it completes as many transfers as are waited for.
 class SteppingQueue final : public IoQueue {
  public:
-  SteppingQueue(Storage& inner, unsigned depth, Uses& uses) : _inner(inner), _depth(depth), _uses(uses) {}
+  SteppingQueue(Storage& inner, unsigned depth, Uses& uses)
+      : _inner(inner), _depth(depth), _uses(uses) {}
   [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return static_cast<unsigned>(_under_way.size());
@@ -33,11 +34,12 @@ class SteppingQueue final : public IoQueue {
     _under_way.insert(_under_way.end(), requests.begin(), requests.end());
     _uses.in_flight += requests.size();
   }
-  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for, std::uint64_t timeout_ns) override {
+  std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for,
+                   std::uint64_t timeout_ns) override {
     const bool waits = timeout_ns > 0 && wait_for > 0;
     _uses.waits += waits ? 1 : 0;
-    const std::size_t most = std::min(completed.size(), _under_way.size());
-    const std::size_t n = std::min<std::size_t>(most, waits ? wait_for : unsigned(_uses.by_itself));
+    const std::size_t max = std::min(completed.size(), _under_way.size());
+    const std::size_t n = std::min<std::size_t>(max, waits ? wait_for : unsigned(_uses.by_itself));
     for (std::size_t i = 0; i < n; ++i) {
       IoRequest& request = *_under_way.front();
       _under_way.pop_front();
@@ -64,7 +66,9 @@ class SteppingStorage final : public WrappedStorage {
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool) override {
     return std::make_unique<SteppingQueue>(inner(), depth, _uses);
   }
-  [[nodiscard]] std::string description() const override { return "stepping " + inner().description(); }
+  [[nodiscard]] std::string description() const override {
+    return "stepping " + inner().description();
+  }
 
  private:
   Uses& _uses;

@@ -8,23 +8,23 @@
 #include <string>
 #include <utility>
 
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/open.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/storage.hpp"
 
 namespace vmcache::test {
 
-//! Passes everything on to another storage, but for what only some can do (registered memory, deallocate). Tests override
-//! what they are about.
+//! Passes everything on to another storage, but for what only some can do (registered memory,
+//! deallocate). Tests override what they are about.
 class WrappedStorage : public Storage {
  public:
   explicit WrappedStorage(std::unique_ptr<Storage> inner) : _inner(std::move(inner)) {}
   [[nodiscard]] std::uint64_t size_bytes() const override { return _inner->size_bytes(); }
   [[nodiscard]] bool can_grow() const noexcept override { return _inner->can_grow(); }
   [[nodiscard]] bool blank() override { return _inner->blank(); }
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
-    return _inner->make_queue(depth, one_thread);
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer) override {
+    return _inner->make_queue(depth, single_issuer);
   }
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
     return _inner->read(offset, bytes);
@@ -34,7 +34,10 @@ class WrappedStorage : public Storage {
   }
   [[nodiscard]] int flush() override { return _inner->flush(); }
   [[nodiscard]] int resize(std::uint64_t bytes) override { return _inner->resize(bytes); }
-  [[nodiscard]] std::string description() const override { return "wrapped " + _inner->description(); }
+  void keep() noexcept override { _inner->keep(); }
+  [[nodiscard]] std::string description() const override {
+    return "wrapped " + _inner->description();
+  }
 
  protected:
   [[nodiscard]] Storage& inner() const noexcept { return *_inner; }
@@ -43,11 +46,12 @@ class WrappedStorage : public Storage {
   const std::unique_ptr<Storage> _inner;
 };
 
-//! Makes pools opened with `options` use their file through a `Wrapper` made of it and `seen`, which must outlive them.
+//! Makes pools opened with `options` use their file through a `Wrapper` made of it and `seen`,
+//! which must outlive them.
 template <typename Wrapper, typename Seen>
 void wrap_storage(PoolOptions& options, Seen& seen) {
   options.make_storage = [plain = options, &seen]() -> std::unique_ptr<Storage> {
-    Log silent({});
+    Logger silent({});
     return std::make_unique<Wrapper>(open_storage(plain, silent), seen);
   };
 }

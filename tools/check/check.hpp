@@ -13,7 +13,8 @@ namespace vmcache::check {
 
 struct Sources {
   Storage& pages;
-  std::function<std::string(std::uint64_t)> file_of;  //!< which file an offset of the page file is in
+  //! Which file an offset of the page file is in.
+  std::function<std::string(std::uint64_t)> file_of;
   Storage* log = nullptr;
   std::string log_file;
   //! Called for each page that was read.

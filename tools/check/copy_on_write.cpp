@@ -53,7 +53,8 @@ int CopyOnWriteStorage::read(std::uint64_t offset, std::span<std::byte> bytes) {
   const std::lock_guard lock(_mutex);
   if (offset + bytes.size() > _bytes) return ENODATA;
   const std::uint64_t below = std::min(_below.size_bytes(), _bytes) / kPageSize * kPageSize;
-  const std::size_t there = offset < below ? std::min<std::uint64_t>(bytes.size(), below - offset) : 0;
+  const std::size_t there =
+      offset < below ? std::min<std::uint64_t>(bytes.size(), below - offset) : 0;
   if (there > 0) {
     if (const int error = _below.read(offset, bytes.first(there)); error != 0) return error;
   }

@@ -14,8 +14,8 @@
 
 namespace vmcache::check {
 
-//! Another storage as it is, until it is written to: what is written stays in memory. So a recovery can be tried
-//! without touching anything.
+//! Another storage as it is, until it is written to: what is written stays in memory. So a recovery
+//! can be tried without touching anything.
 class CopyOnWriteStorage final : public Storage {
  public:
   //! `below` must outlive it, and is only read.
@@ -23,8 +23,10 @@ class CopyOnWriteStorage final : public Storage {
 
   [[nodiscard]] std::uint64_t size_bytes() const override;
   [[nodiscard]] bool can_grow() const noexcept override { return true; }
-  [[nodiscard]] bool blank() override { return _bytes == 0 || (_written.empty() && _below.blank()); }
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override;
+  [[nodiscard]] bool blank() override {
+    return _bytes == 0 || (_written.empty() && _below.blank());
+  }
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer) override;
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override;
   [[nodiscard]] int write(std::uint64_t offset, std::span<const std::byte> bytes) override;
   [[nodiscard]] int flush() override { return 0; }
@@ -43,15 +45,15 @@ class CopyOnWriteStorage final : public Storage {
 };
 
 //! The same storage once more, for who wants to own one.
-class BorrowedStorage final : public Storage {
+class BorrowedStorage : public Storage {
  public:
   explicit BorrowedStorage(Storage& lender) noexcept : _lender(lender) {}
 
   [[nodiscard]] std::uint64_t size_bytes() const override { return _lender.size_bytes(); }
   [[nodiscard]] bool can_grow() const noexcept override { return _lender.can_grow(); }
   [[nodiscard]] bool blank() override { return _lender.blank(); }
-  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool one_thread) override {
-    return _lender.make_queue(depth, one_thread);
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer) override {
+    return _lender.make_queue(depth, single_issuer);
   }
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
     return _lender.read(offset, bytes);
@@ -61,6 +63,7 @@ class BorrowedStorage final : public Storage {
   }
   [[nodiscard]] int flush() override { return _lender.flush(); }
   [[nodiscard]] int resize(std::uint64_t bytes) override { return _lender.resize(bytes); }
+  void keep() noexcept override { _lender.keep(); }
   [[nodiscard]] std::string last_failure() const override { return _lender.last_failure(); }
   [[nodiscard]] std::string description() const override { return _lender.description(); }
 

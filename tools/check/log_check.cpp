@@ -11,7 +11,7 @@
 #include "pool/page_buffer.hpp"
 #include "recovery/master.hpp"
 #include "recovery/record.hpp"
-#include "vmcache/log.hpp"
+#include "vmcache/write_ahead_log.hpp"
 
 namespace vmcache::check {
 namespace {
@@ -40,7 +40,7 @@ class LogCheck {
         if (type == RecordType::kPages || type == RecordType::kCommit) ++found.changes;
         if (type == RecordType::kCommit) ++found.transactions;
       });
-      found.state = redo.state();
+      redo.require_snapshot();
     } catch (const Error& error) {
       // What redo finds missing is said in the words of one who opens the database.
       const Region region = at == log.begin() ? Region::kSnapshot : Region::kRecord;
@@ -48,33 +48,54 @@ class LogCheck {
       return std::nullopt;
     }
     found.used_bytes = at - log.begin();
+    found.facts = {log.identity(), at, redo.snapshots()};
     look_beyond(at);
     return found;
   }
 
  private:
   void damage(Region region, std::string place, std::string what) {
-    _report.add({.region = region, .file = _file, .place = std::move(place), .what = std::move(what)});
+    _report.add(
+        {.region = region, .file = _file, .place = std::move(place), .what = std::move(what)});
   }
 
   [[nodiscard]] bool check_masters() {
     if (_storage.size_bytes() < kRingAt) {
-      damage(Region::kMaster, {}, fmt::format("{} bytes are too few for a log", _storage.size_bytes()));
+      damage(Region::kMaster, {},
+             fmt::format("{} bytes are too few for a log", _storage.size_bytes()));
       return false;
     }
     std::array<MasterSlot, Master::kSlots> slots;
-    for (unsigned slot = 0; slot < Master::kSlots; ++slot) slots[slot] = read_master_slot(_storage, slot);
+    for (unsigned slot = 0; slot < Master::kSlots; ++slot)
+      slots[slot] = read_master_slot(_storage, slot);
     const MasterSlot* newest = nullptr;
     for (const MasterSlot& slot : slots) {
-      if (slot.whole && (newest == nullptr || slot.master.number > newest->master.number)) newest = &slot;
+      if (slot.whole && (newest == nullptr || slot.master.number > newest->master.number))
+        newest = &slot;
     }
     if (newest == nullptr) return none_is_whole(slots);
     _newest = newest->master;
+    if (_newest.identity.generation == 0) {
+      const MasterSlot& other = slots[(_newest.number + 1) % Master::kSlots];
+      if (may_hide_a_newer(_newest, other)) {
+        damage(Region::kMaster, fmt::format("slot {}", (_newest.number + 1) % Master::kSlots),
+               "is damaged, and the other master is of the log's creation: what the log holds "
+               "cannot be told");
+        return false;
+      }
+      _report.add(
+          {.damage = false,
+           .region = Region::kMaster,
+           .file = _file,
+           .place = {},
+           .what = "the database was being made when that was cut: the next open begins again"});
+      return false;
+    }
     for (unsigned slot = 0; slot < Master::kSlots; ++slot) check_slot(slot, slots[slot]);
     if (_storage.size_bytes() < kRingAt + _newest.capacity) {
       damage(Region::kMaster, fmt::format("slot {}", _newest.number % Master::kSlots),
-             fmt::format("the log has {} bytes, but its ring alone {}: it was cut off", _storage.size_bytes(),
-                         _newest.capacity));
+             fmt::format("it has {} bytes, but the log in it {}: it was cut off",
+                         _storage.size_bytes(), kRingAt + _newest.capacity));
       return false;
     }
     return true;
@@ -100,30 +121,37 @@ class LogCheck {
       if (found.master.number % Master::kSlots != slot ||
           (!newest && found.master.number + 1 != _newest.number)) {
         damage(Region::kMaster, place,
-               fmt::format("holds master {}, beside {}: written to the wrong place, or a write was lost",
-                           found.master.number, _newest.number));
+               fmt::format(
+                   "holds master {}, beside {}: written to the wrong place, or a write was lost",
+                   found.master.number, _newest.number));
       }
       return;
     }
     if (found.blank && _newest.number == 1) return;  // its turn has not come
-    damage(Region::kMaster, place,
-           fmt::format("checksum is {:#010x}, its bytes give {:#010x}; the next open takes the other slot's",
-                       found.master.checksum, found.master.compute_checksum()));
+    damage(
+        Region::kMaster, place,
+        fmt::format(
+            "checksum is {:#010x}, its bytes give {:#010x}; the next open takes the other slot's",
+            found.master.checksum, found.master.compute_checksum()));
   }
 
-  //! A record that would be the next one and is not whole: a crash has torn it, or it is damaged. Nobody can tell.
+  //! A record that would be the next one and is not whole: a crash has torn it, or it is damaged.
+  //! Nobody can tell.
   void look_beyond(Lsn end) {
     RecordHeader header;
     read_ring(end, reinterpret_cast<std::byte*>(&header), sizeof header);
     RecordHeader here = header;
     here.lsn = end;
-    if (header.epoch < _newest.epoch || (header.lsn != end && header.checksum != here.compute_checksum()))
+    const std::uint32_t salt = RecordSalt(_newest.salt).header;
+    if (header.epoch < _newest.epoch ||
+        (header.lsn != end && header.checksum != here.compute_checksum(salt)))
       return;
-    _report.add({.damage = false,
-                 .region = Region::kRecord,
-                 .file = _file,
-                 .place = fmt::format("LSN {}", end),
-                 .what = "the log ends before a record that is not whole: torn by a crash, or damaged"});
+    _report.add(
+        {.damage = false,
+         .region = Region::kRecord,
+         .file = _file,
+         .place = fmt::format("LSN {}", end),
+         .what = "the log ends before a record that is not whole: torn by a crash, or damaged"});
   }
 
   void read_ring(Lsn at, std::byte* to, std::size_t bytes) {
@@ -147,8 +175,16 @@ class LogCheck {
 
 }  // namespace
 
-std::optional<LogState> check_log(Storage& storage, const std::string& file, Redo& redo, Report& report) {
+std::optional<LogState> check_log(Storage& storage, const std::string& file, Redo& redo,
+                                  Report& report) {
   return LogCheck(storage, file, report).run(redo);
+}
+
+void scan_log(Storage& storage, const WriteAheadLog::Visitor& visit) {
+  CopyOnWriteStorage tried(storage);
+  LogOptions options;
+  options.make_storage = [&] { return std::make_unique<BorrowedStorage>(tried); };
+  WriteAheadLog(options).scan(visit);
 }
 
 }  // namespace vmcache::check

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "log.hpp"
+#include "logger.hpp"
 #include "storage/open.hpp"
 #include "vmcache/error.hpp"
 
@@ -28,15 +28,17 @@ constexpr int kNotChecked = 2;
 
 constexpr const char* kUsage =
     "usage: vmcache-check FILE [FILE...] [--log LOG] [--json] [--most N]\n"
-    "  Reads a database (a file or block device, or several that it is striped over, in their order) and its "
+    "  Reads a database (a file or block device, or several that it is striped over, in their "
+    "order) and its "
     "log,\n"
-    "  never writes, and says what is damaged. At most N (default 20) findings of each kind are printed.\n"
+    "  never writes, and says what is damaged. At most N (default 20) findings of each kind are "
+    "printed.\n"
     "  Exit status: 0 sound, 1 damage found, 2 could not be checked.\n";
 
 struct Arguments {
   std::vector<std::filesystem::path> paths;
   std::filesystem::path log;
-  std::uint64_t most = 20;
+  std::uint64_t max = 20;
   bool json = false;
   bool help = false;
 };
@@ -55,8 +57,9 @@ std::string parse(int argc, char** argv, Arguments& arguments) {
       arguments.log = argv[++i];
     } else if (argument == "--most") {
       const std::string_view value = has_value ? argv[++i] : "";
-      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), arguments.most);
-      if (error != std::errc{} || end != value.data() + value.size() || arguments.most == 0) {
+      const auto [end, error] =
+          std::from_chars(value.data(), value.data() + value.size(), arguments.max);
+      if (error != std::errc{} || end != value.data() + value.size() || arguments.max == 0) {
         return fmt::format("--most '{}': a number from 1 is allowed", value);
       }
     } else if (argument.starts_with("-")) {
@@ -93,7 +96,8 @@ class Progress {
   const bool _shown;
   bool _printed = false;
   std::uint64_t _done = 0;
-  std::chrono::steady_clock::time_point _next = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  std::chrono::steady_clock::time_point _next =
+      std::chrono::steady_clock::now() + std::chrono::seconds(2);
 };
 
 //! Which of the files an error is about.
@@ -105,8 +109,8 @@ std::string file_in(const Arguments& arguments, const std::string& what) {
 }
 
 int check_files(const Arguments& arguments) {
-  Log silent({});
-  check::Report report(arguments.most);
+  Logger silent({});
+  check::Report report(arguments.max);
   ReadOnlyStorage pages;
   try {
     pages = open_storage_read_only(arguments.paths, silent);
@@ -121,14 +125,15 @@ int check_files(const Arguments& arguments) {
     ReadOnlyStorage log;
     if (!arguments.log.empty()) log = open_storage_read_only({&arguments.log, 1}, silent);
     Progress progress(pages.storage->size_bytes() / kPageSize);
-    const check::Sources sources{.pages = *pages.storage,
-                                 .file_of =
-                                     [&](std::uint64_t offset) {
-                                       return arguments.paths[pages.layout.piece(offset, 1).device].string();
-                                     },
-                                 .log = log.storage.get(),
-                                 .log_file = arguments.log.string(),
-                                 .tick = [&] { progress.tick(); }};
+    const check::Sources sources{
+        .pages = *pages.storage,
+        .file_of =
+            [&](std::uint64_t offset) {
+              return arguments.paths[pages.layout.piece(offset, 1).device].string();
+            },
+        .log = log.storage.get(),
+        .log_file = arguments.log.string(),
+        .tick = [&] { progress.tick(); }};
     check::check_database(sources, report);
   }
   std::fputs((arguments.json ? report.json() : report.text()).c_str(), stdout);

@@ -19,16 +19,19 @@ namespace vmcache::check {
 struct PageFile {
   Storage& storage;
   std::function<std::string(std::uint64_t)> file_of;  //!< of an offset
-  bool seals = false;                                 //!< pages have a PageHeader
-  bool large_seals = false;                           //!< and what large values have is to be checked, too
-  bool foreign = false;                               //!< pages may belong to structures that are not B+trees
+  bool checksums = false;                             //!< pages have a PageHeader
+  //! The extents of large values have checksums that can be checked.
+  bool large_checksums = false;
+  //! Pages may belong to structures that are not B+trees.
+  bool foreign = false;
 };
 
 //! Which pages are free, and which belong to trees: each of them to one.
 class PageCheck final : private btree::TreeSource {
  public:
   //! Calls tick() once a page.
-  PageCheck(const PageFile& file, std::uint64_t next_page, Report& report, const std::function<void()>& tick);
+  PageCheck(const PageFile& file, std::uint64_t next_page, Report& report,
+            const std::function<void()>& tick);
 
   void add_free(Extent extent, Region said_by);
   //! False if the two sets of free pages differ.
@@ -45,6 +48,8 @@ class PageCheck final : private btree::TreeSource {
   void fault(PageId page_id, const btree::Node& node, const std::string& what) override;
 
   [[nodiscard]] bool load(Extent extent, Region region);
+  [[nodiscard]] bool begins_larger_extent(PageId page_id);
+  [[nodiscard]] bool is_other_root(PageId page_id, const std::byte* page);
   [[nodiscard]] bool outside(Extent extent) const noexcept;
   void damage(Region region, PageId page_id, std::string what);
   void stopped() noexcept { _report.counts.complete = false; }

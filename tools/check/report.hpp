@@ -38,7 +38,7 @@ struct Finding {
 //! What was found. Of each region the first `most` findings are kept, the others counted.
 class Report {
  public:
-  explicit Report(std::uint64_t most) noexcept : _most(most) {}
+  explicit Report(std::uint64_t max) noexcept : _max(max) {}
 
   void add(Finding finding);
   [[nodiscard]] const std::vector<Finding>& findings() const noexcept { return _findings; }
@@ -59,7 +59,7 @@ class Report {
     std::uint64_t transactions = 0;  //!< to be applied again
     bool complete = false;           //!< everything could be looked at
     bool pending = false;            //!< recovery is pending
-    bool seals = false;              //!< pages have checksums
+    bool checksums = false;          //!< pages have checksums
   };
   Counts counts;
 
@@ -70,7 +70,7 @@ class Report {
  private:
   [[nodiscard]] std::string summary() const;
 
-  const std::uint64_t _most;
+  const std::uint64_t _max;
   std::vector<Finding> _findings;
   std::array<std::uint64_t, kRegions> _kept{};
   std::array<std::uint64_t, kRegions> _left_out{};

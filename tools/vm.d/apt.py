@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Debian packages by name, from the mirror that this machine's own sources name, through an apt state of our own:
-nothing is installed, and the machine's lists, cache and settings are only read."""
+"""Debian packages by name, from the mirror that this machine's own sources name, through an apt
+state of our own: nothing is installed, and the machine's lists, cache and settings are only
+read."""
 
 import glob
 import os
@@ -11,8 +12,10 @@ import sys
 from cache import VmError, say
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-SUITE = re.compile(r"^(bullseye|bookworm|trixie|forky|sid|stable|testing|unstable|oldstable)"
-                   r"(-updates|-security|-backports)?$")
+SUITE = re.compile(
+    r"^(bullseye|bookworm|trixie|forky|sid|stable|testing|unstable|oldstable)"
+    r"(-updates|-security|-backports)?$"
+)
 
 
 def _one_line_entries(text):
@@ -78,22 +81,36 @@ class AptRoot:
         for part in ("state/lists/partial", "cache/archives/partial"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
-        (self.folder / "sources.list").write_text("\n".join(source_lines(suites)) + "\n", encoding="utf-8")
+        (self.folder / "sources.list").write_text(
+            "\n".join(source_lines(suites)) + "\n", encoding="utf-8"
+        )
         self.options = []
         for key, value in {
-                "Dir::Etc::SourceList": self.folder / "sources.list", "Dir::Etc::SourceParts": "/dev/null",
-                "Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
-                "Dir::State": self.folder / "state", "Dir::State::status": self.folder / "status",
-                "Dir::Cache": self.folder / "cache", "APT::Sandbox::User": "",
-                "Debug::NoLocking": "1"}.items():
+            "Dir::Etc::SourceList": self.folder / "sources.list",
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State": self.folder / "state",
+            "Dir::State::status": self.folder / "status",
+            "Dir::Cache": self.folder / "cache",
+            "APT::Sandbox::User": "",
+            "Debug::NoLocking": "1",
+        }.items():
             self.options += ["-o", f"{key}={value}"]
 
     def _run(self, command, folder=None):
         quiet = [] if sys.stderr.isatty() else ["-qq"]
-        result = subprocess.run([*command[:1], *self.options, *quiet, *command[1:]], cwd=folder, check=False,
-                                stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
+        result = subprocess.run(
+            [*command[:1], *self.options, *quiet, *command[1:]],
+            cwd=folder,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+        )
         if result.returncode:
-            raise VmError(f"{' '.join(command[:2])} failed for {self.name} (exit status {result.returncode})")
+            raise VmError(
+                f"{' '.join(command[:2])} failed for {self.name} (exit status {result.returncode})"
+            )
 
     def update(self):
         say(f"reading the package lists ({self.name})")
@@ -101,8 +118,13 @@ class AptRoot:
 
     def record(self, package):
         """The fields of a package's newest version, or None."""
-        text = subprocess.run(["apt-cache", *self.options, "show", "--no-all-versions", package], check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        text = subprocess.run(
+            ["apt-cache", *self.options, "show", "--no-all-versions", package],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).stdout
         fields = {}
         for line in text.splitlines():
             if line and not line[0].isspace() and ": " in line:
@@ -115,7 +137,9 @@ class AptRoot:
         record = self.record(package)
         if record is None:
             raise VmError(f"no package {package} in {self.name}")
-        names = [re.split(r"[ (|:]", part.strip())[0] for part in record.get("Depends", "").split(",")]
+        names = [
+            re.split(r"[ (|:]", part.strip())[0] for part in record.get("Depends", "").split(",")
+        ]
         return [name for name in names if name]
 
     def closure(self, packages, follow):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The cache outside the tree: where it lies, who may change it, and how a finished part appears in it at once."""
+"""The cache outside the tree: where it lies, who may change it, and how a finished part appears in
+it at once."""
 
 import contextlib
 import ctypes
@@ -25,13 +26,14 @@ def say(text):
 
 
 def die_with_parent():
-    """For a child before it becomes another program: has the kernel end it when this process is gone, however that
-    came about."""
+    """For a child before it becomes another program: has the kernel end it when this process is
+    gone, however that came about."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Cache:
-    """The cache folder. Parts are made beside their place and renamed into it, so none is ever half there."""
+    """The cache folder. Parts are made beside their place and renamed into it, so none is ever half
+    there."""
 
     def __init__(self, root):
         self.root = pathlib.Path(root)
@@ -45,7 +47,8 @@ class Cache:
 
     @contextlib.contextmanager
     def lock(self, name):
-        """Holds the lock of that name against other runs of this tool; it goes with the process, however it ends."""
+        """Holds the lock of that name against other runs of this tool; it goes with the process,
+        however it ends."""
         folder = self.path("locks")
         folder.mkdir(exist_ok=True)
         with open(folder / name, "w", encoding="ascii") as file:

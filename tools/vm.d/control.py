@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What the command in the guest may ask of the machine: lines written to /dev/vm/host.
 
-    pull NAME    takes the drive NAME (data0, data1, ...), which was made with `hotplug`, out of its slot"""
+pull NAME    takes the drive NAME (data0, data1, ...), which was made with `hotplug`, out of its
+slot"""
 
 import json
 import selectors
@@ -28,10 +29,16 @@ class Control:
 
     def arguments(self):
         """QEMU's, after those that make the virtio-serial device."""
-        return ["-chardev", f"socket,id=qmp,path={self._monitor_path},server=on,wait=off",
-                "-mon", "chardev=qmp,mode=control",
-                "-chardev", f"socket,id=host,path={self._requests_path}",
-                "-device", "virtserialport,chardev=host,name=exmap-vm.host"]
+        return [
+            "-chardev",
+            f"socket,id=qmp,path={self._monitor_path},server=on,wait=off",
+            "-mon",
+            "chardev=qmp,mode=control",
+            "-chardev",
+            f"socket,id=host,path={self._requests_path}",
+            "-device",
+            "virtserialport,chardev=host,name=exmap-vm.host",
+        ]
 
     def watch(self, selector):
         """Registers what it listens to; data of a key is the handler."""
@@ -62,7 +69,7 @@ class Control:
 
     def _carry_out(self, words):
         if len(words) != 2 or words[0] != "pull":
-            say(f"the guest asked for '{' '.join(words)}', which is nothing that can be asked for (pull NAME)")
+            say(f"the guest asked for '{' '.join(words)}'; allowed is: pull NAME")
             return
         try:
             answer = self._ask("device_del", {"id": words[1]})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The `debug` kernel: Debian's source of Linux 6.12 with kernel/base.config and kernel/debug.config, built once. It
-is found again by a hash of what went into it, is carried on after an interruption, and appears when it is whole."""
+"""The `debug` kernel: Debian's source of Linux 6.12 with kernel/base.config and
+kernel/debug.config, built once. It is found again by a hash of what went into it, is carried on
+after an interruption, and appears when it is whole."""
 
 import functools
 import hashlib
@@ -17,7 +18,9 @@ from cache import VmError, die_with_parent, read_json, say, write_json
 
 SOURCE_PACKAGE = "linux-source-6.12"
 SUITES = ("bookworm-backports", "bookworm-security")
-CONFIGS = [pathlib.Path(__file__).parent / "kernel" / name for name in ("base.config", "debug.config")]
+CONFIGS = [
+    pathlib.Path(__file__).parent / "kernel" / name for name in ("base.config", "debug.config")
+]
 # Part of the hash: raise it when the steps below change what comes out.
 RECIPE = "1"
 # Only for the progress line: what a build of these settings prints.
@@ -47,7 +50,9 @@ def current(cache):
 
 
 def _make(folder, *arguments, **options):
-    return subprocess.run(["make", *arguments], cwd=folder, check=False, stdin=subprocess.DEVNULL, **options)
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, check=False, stdin=subprocess.DEVNULL, **options
+    )
 
 
 def _unpack_source(root, building):
@@ -75,48 +80,76 @@ def _configure(folder):
         raise VmError("make tinyconfig failed")
     with open(folder / ".config", "a", encoding="utf-8") as file:
         file.write("\n".join(_wanted_lines()) + "\n")
-    if _make(folder, "-s", "olddefconfig", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+    if _make(
+        folder, "-s", "olddefconfig", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ).returncode:
         raise VmError("make olddefconfig failed")
     lines = set((folder / ".config").read_text(encoding="utf-8").splitlines())
-    missing = [line for line in _wanted_lines() if line not in lines and not (
-        line.endswith("is not set") and not any(have.startswith(line.split()[1] + "=") for have in lines))]
+    missing = [
+        line
+        for line in _wanted_lines()
+        if line not in lines
+        and not (
+            line.endswith("is not set")
+            and not any(have.startswith(line.split()[1] + "=") for have in lines)
+        )
+    ]
     if missing:
         raise VmError("the debug kernel cannot have: " + ", ".join(missing))
 
 
 def _compile(folder):
-    """Compiles, with a line of progress on a terminal; the whole output is kept beside the source."""
+    """Compiles, with a line of progress on a terminal; the whole output is kept beside the
+    source."""
     say("building the debug kernel")
     log_path = folder.with_name(folder.name + ".log")
     command = ["nice", "-n", "10", "make", f"-j{os.cpu_count() or 1}", "bzImage", "modules"]
     started, steps = time.monotonic(), 0
     with open(log_path, "w", encoding="utf-8") as log, subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, preexec_fn=die_with_parent) as build:
+        command,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=die_with_parent,
+    ) as build:
         for line in build.stdout:
             log.write(line)
             steps += 1
             if sys.stderr.isatty() and steps % 10 == 0:
                 share = min(99, steps * 100 // EXPECTED_STEPS)
                 minutes = (time.monotonic() - started) / 60
-                print(f"\rvm: building the debug kernel: {share} %, {minutes:.0f} min ", end="", file=sys.stderr)
+                print(
+                    f"\rvm: building the debug kernel: {share} %, {minutes:.0f} min ",
+                    end="",
+                    file=sys.stderr,
+                )
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if build.returncode:
         tail = log_path.read_text(encoding="utf-8").splitlines()[-15:]
-        raise VmError("the debug kernel does not build (" + str(log_path) + "):\n" + "\n".join(tail))
+        raise VmError(
+            "the debug kernel does not build (" + str(log_path) + "):\n" + "\n".join(tail)
+        )
 
 
 def _trim(folder):
     """Takes away what neither booting nor building a module needs."""
     for path in folder.rglob("*"):
         kept = path.relative_to(folder).parts[0] in ("scripts", "tools")
-        if not kept and path.suffix in (".o", ".a", ".cmd") and path.is_file() and not path.is_symlink():
+        if (
+            not kept
+            and path.suffix in (".o", ".a", ".cmd")
+            and path.is_file()
+            and not path.is_symlink()
+        ):
             path.unlink()
 
 
 def prepare(cache):
-    """Makes the debug kernel for the settings of this tree and the newest source, unless the cache has it."""
+    """Makes the debug kernel for the settings of this tree and the newest source, unless the cache
+    has it."""
     with cache.lock("kernel-debug"):
         root = apt.AptRoot(cache, "debug", SUITES)
         root.update()

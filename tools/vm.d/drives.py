@@ -17,15 +17,18 @@ _WRITE_OUT_SECONDS = 60
 @dataclasses.dataclass
 class Drive:
     """One NVMe drive."""
-    size: int                           # bytes
-    poll: bool = False                  # wants poll queues
-    hotplug: bool = False               # can be pulled
-    volatile: bool = False              # forgets at the end what was not flushed
-    ignore_flush: bool = False          # volatile, and a flush changes nothing
+
+    size: int  # bytes
+    poll: bool = False  # wants poll queues
+    hotplug: bool = False  # can be pulled
+    volatile: bool = False  # forgets at the end what was not flushed
+    ignore_flush: bool = False  # volatile, and a flush changes nothing
     errors: pathlib.Path | None = None  # a blkdebug file with errors to inject
-    image: pathlib.Path | None = None   # a file that stays; else an empty one that goes with the machine
-    iops: int = 0                       # transfers a second that it makes at most; 0: as many as the host
-    shared_iops: int = 0                # the same of it and of all others with this number, together
+    image: pathlib.Path | None = (
+        None  # a file that stays; else an empty one that goes with the machine
+    )
+    iops: int = 0  # transfers a second that it makes at most; 0: as many as the host
+    shared_iops: int = 0  # the same of it and of all others with this number, together
 
 
 def parse_size(text):
@@ -38,7 +41,8 @@ def parse_size(text):
 
 
 def _parse_iops(text):
-    # QEMU's throttle takes no more; below 100 a second it lets less than ten through before the first has to wait.
+    # QEMU's throttle takes no more; below 100 a second it lets less than ten through before the
+    # first has to wait.
     if not text.isascii() or not text.isdigit() or not 100 <= int(text) <= 10**9:
         raise ValueError(f"'{text}' is not a number of transfers a second (100 to 1000000000)")
     return int(text)
@@ -66,10 +70,14 @@ def parse_drive(text):
         elif option.startswith("shared-iops="):
             drive.shared_iops = _parse_iops(option.removeprefix("shared-iops="))
         else:
-            raise ValueError(f"'{option}' is not an option of a drive (poll, hotplug, volatile, ignore-flush, "
-                             "errors=FILE, image=FILE, iops=N, shared-iops=N)")
+            raise ValueError(
+                f"'{option}' is not an option of a drive (poll, hotplug, volatile, ignore-flush, "
+                "errors=FILE, image=FILE, iops=N, shared-iops=N)"
+            )
     if drive.volatile and not drive.image:
-        raise ValueError(f"'{text}': a volatile drive needs image=FILE to leave what was flushed in")
+        raise ValueError(
+            f"'{text}': a volatile drive needs image=FILE to leave what was flushed in"
+        )
     if drive.iops and drive.shared_iops:
         raise ValueError(f"'{text}': iops=N or shared-iops=N, not both")
     return drive
@@ -80,7 +88,9 @@ def image_of(folder, name, drive):
     image = drive.image or folder / f"{name}.img"
     if image.exists():
         if image.stat().st_size != drive.size:
-            raise VmError(f"{image} has {image.stat().st_size} bytes, and the drive was to have {drive.size}")
+            raise VmError(
+                f"{image} has {image.stat().st_size} bytes, and the drive was to have {drive.size}"
+            )
     else:
         with open(image, "wb") as file:
             file.truncate(drive.size)
@@ -109,20 +119,32 @@ def arguments(folder, name, drive, slot):
     """QEMU's arguments for the drive of that serial number; @slot is a number of its own."""
     under = f"{name}-file"
     if drive.volatile:
-        result = ["-blockdev", f"driver=nbd,node-name={under},server.type=unix,"
-                  f"server.path={quote(_socket_of(folder, name))},export=drive"]
+        result = [
+            "-blockdev",
+            f"driver=nbd,node-name={under},server.type=unix,"
+            f"server.path={quote(_socket_of(folder, name))},export=drive",
+        ]
     else:
         # What is written need not outlive the host, so no flush reaches its disk.
-        result = ["-blockdev", f"driver=file,node-name={under},filename={quote(image_of(folder, name, drive))},"
-                  "aio=threads,cache.direct=off,cache.no-flush=on,discard=unmap"]
+        result = [
+            "-blockdev",
+            f"driver=file,node-name={under},filename={quote(image_of(folder, name, drive))},"
+            "aio=threads,cache.direct=off,cache.no-flush=on,discard=unmap",
+        ]
     if drive.errors:
-        result += ["-blockdev", f"driver=blkdebug,node-name={name}-errors,image={under},config={quote(drive.errors)}"]
+        result += [
+            "-blockdev",
+            f"driver=blkdebug,node-name={name}-errors,image={under},config={quote(drive.errors)}",
+        ]
         under = f"{name}-errors"
     if drive.iops:
         result += _limit(f"{name}-limit", drive.iops)
     if drive.iops or drive.shared_iops:
         limit = f"{name}-limit" if drive.iops else _shared_limit(drive.shared_iops)
-        result += ["-blockdev", f"driver=throttle,node-name={name}-throttled,throttle-group={limit},file={under}"]
+        result += [
+            "-blockdev",
+            f"driver=throttle,node-name={name}-throttled,throttle-group={limit},file={under}",
+        ]
         under = f"{name}-throttled"
     result += ["-blockdev", f"driver=raw,node-name={name}-raw,file={under},discard=unmap"]
     device = f"nvme,id={name},drive={name}-raw,serial={name}"
@@ -134,8 +156,8 @@ def arguments(folder, name, drive, slot):
 
 @contextlib.contextmanager
 def volatile_drives_served(folder, drives):
-    """Serves the volatile ones of @drives, (name, Drive) pairs, until the machine is gone; afterwards their images are
-    complete."""
+    """Serves the volatile ones of @drives, (name, Drive) pairs, until the machine is gone;
+    afterwards their images are complete."""
     with contextlib.ExitStack() as stack:
         for name, drive in drives:
             if drive.volatile:
@@ -147,12 +169,21 @@ def volatile_drives_served(folder, drives):
 def _served(folder, name, drive):
     path = _socket_of(folder, name)
     image = image_of(folder, name, drive)
-    command = [sys.executable, _VOLATILE_DRIVE, "serve", image, *(["--ignore-flush"] if drive.ignore_flush else [])]
+    command = [
+        sys.executable,
+        _VOLATILE_DRIVE,
+        "serve",
+        image,
+        *(["--ignore-flush"] if drive.ignore_flush else []),
+    ]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        server = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
-            command, stdin=listener, preexec_fn=die_with_parent, start_new_session=True)
+        server = (
+            subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
+                command, stdin=listener, preexec_fn=die_with_parent, start_new_session=True
+            )
+        )
     try:
         yield
     finally:

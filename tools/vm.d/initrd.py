@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The guest's initial file system: our init, the kernel modules that reach the host's files, and the run's settings."""
+"""The guest's initial file system: our init, the kernel modules that reach the host's files, and
+the run's settings."""
 
 import lzma
 import os
@@ -10,14 +11,33 @@ from cache import VmError, digest_of
 
 GUEST = pathlib.Path(__file__).parent / "guest"
 # In this order; what each depends on comes before it.
-MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "nvme", "crc32c_generic", "ext4", "loop")
+MODULES = (
+    "virtio_pci",
+    "virtio_console",
+    "9pnet_virtio",
+    "9p",
+    "nvme",
+    "crc32c_generic",
+    "ext4",
+    "loop",
+)
 # ext4 asks for it by another name than its own; newer kernels have it built in and without a name.
 NOT_EVERYWHERE = ("crc32c_generic",)
-COMPILE = ("gcc", "-std=gnu17", "-D_GNU_SOURCE", "-Os", "-static", "-Wall", "-Wextra", "-Wno-unused-result")
+COMPILE = (
+    "gcc",
+    "-std=gnu17",
+    "-D_GNU_SOURCE",
+    "-Os",
+    "-static",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-result",
+)
 
 
 def _entry(name, mode, data=b"", device=(0, 0)):
-    """One entry of a cpio archive of the "newc" kind; @device is major and minor of a device file."""
+    """One entry of a cpio archive of the "newc" kind; @device is major and minor of a device
+    file."""
     encoded = name.encode() + b"\0"
     fields = (0, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(encoded), 0)
     header = b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
@@ -30,7 +50,8 @@ def _archive(entries):
 
 
 def _build_init(folder):
-    """Compiles the guest's init, once for each state of its source and of the compiler's options."""
+    """Compiles the guest's init, once for each state of its source and of the compiler's
+    options."""
     sources = sorted(GUEST.glob("*.c"))
     program = folder / f"init-{digest_of(GUEST, ' '.join(COMPILE))}"
     if not program.exists():
@@ -53,8 +74,10 @@ def _module_order(folder, wanted):
         path, rest = line.split(":", 1)
         paths[_module_name(path)] = path
         needs[_module_name(path)] = [_module_name(other) for other in rest.split()]
-    builtin = {_module_name(line) for line in
-               (folder / "modules.builtin").read_text(encoding="utf-8").split()}
+    builtin = {
+        _module_name(line)
+        for line in (folder / "modules.builtin").read_text(encoding="utf-8").split()
+    }
     order = []
     for name in (name.replace("-", "_") for name in wanted):
         if name in builtin or (name in NOT_EVERYWHERE and name not in paths):
@@ -76,14 +99,19 @@ def _read_module(path):
 
 
 def _options_of(module, arguments):
-    """A module's parameters out of the kernel's arguments (MODULE.PARAMETER=VALUE), as modprobe takes them."""
+    """A module's parameters out of the kernel's arguments (MODULE.PARAMETER=VALUE), as modprobe
+    takes them."""
     words = (word.partition(".") for word in arguments.split())
     return [rest for owner, _, rest in words if rest and owner.replace("-", "_") == module]
 
 
 def _base_entries(kernel, program, own_modules, extra_modules, arguments):
-    entries = [_entry("dev", 0o40755), _entry("dev/console", 0o20600, device=(5, 1)), _entry("modules", 0o40755),
-               _entry("init", 0o100755, program.read_bytes())]
+    entries = [
+        _entry("dev", 0o40755),
+        _entry("dev/console", 0o20600, device=(5, 1)),
+        _entry("modules", 0o40755),
+        _entry("init", 0o100755, program.read_bytes()),
+    ]
     lines = []
     for path in own_modules:
         entries.append(_entry(f"modules/{path.name}", 0o100644, path.read_bytes()))
@@ -91,7 +119,9 @@ def _base_entries(kernel, program, own_modules, extra_modules, arguments):
     if kernel.modules:
         for path in _module_order(kernel.modules, [*MODULES, *extra_modules]):
             name = _module_name(path)
-            entries.append(_entry(f"modules/{name}.ko", 0o100644, _read_module(kernel.modules / path)))
+            entries.append(
+                _entry(f"modules/{name}.ko", 0o100644, _read_module(kernel.modules / path))
+            )
             lines.append(" ".join([f"{name}.ko", *_options_of(name, arguments)]) + "\n")
     elif extra_modules:
         raise VmError(f"the {kernel.name} kernel has everything built in; --load is for the others")
@@ -100,9 +130,16 @@ def _base_entries(kernel, program, own_modules, extra_modules, arguments):
 
 
 def build(cache, kernel, settings, own_modules, extra_modules, arguments):
-    """The bytes of the initial file system; @settings are (key, value) pairs for init (guest/agent.h), @own_modules are
-    files of ours, loaded before all others, @extra_modules names of the kernel's, and @arguments are the kernel's."""
+    """The bytes of the initial file system; @settings are (key, value) pairs for init
+    (guest/agent.h), @own_modules are files of ours, loaded before all others, @extra_modules names
+    of the kernel's, and @arguments are the kernel's."""
     program = _build_init(cache.path("guest"))
-    text = b"".join(f"{key}={value}".encode("utf-8", "surrogateescape") + b"\0" for key, value in settings)
-    return _archive([*_base_entries(kernel, program, own_modules, extra_modules, arguments),
-                     _entry("run.conf", 0o100644, text)])
+    text = b"".join(
+        f"{key}={value}".encode("utf-8", "surrogateescape") + b"\0" for key, value in settings
+    )
+    return _archive(
+        [
+            *_base_entries(kernel, program, own_modules, extra_modules, arguments),
+            _entry("run.conf", 0o100644, text),
+        ]
+    )

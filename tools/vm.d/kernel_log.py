@@ -3,14 +3,18 @@
 
 import re
 
-# Each is looked for at the start of a message, as the kernel prints it, so that a program's own words do not count.
+# Each is looked for at the start of a message, as the kernel prints it, so that a program's own
+# words do not count.
 _REPORTS = re.compile(
-    r"(WARNING: |BUG: |BUG \S+ \(|kernel BUG at |Oops\b|int3: |Kernel panic|(traps: )?PANIC: |Unable to handle"
+    r"(WARNING: |BUG: |BUG \S+ \(|kernel BUG at |Oops\b|int3: |Kernel panic|(traps: )?PANIC: "
+    r"|Unable to handle"
     r"|general protection fault[,:]|stack segment: |invalid opcode: "
     r"|KASAN: |UBSAN: |watchdog: BUG|Bad page (state|map)|list_(add|del) corruption|refcount_t: "
-    r"|INFO: task .* blocked for more than|INFO: rcu|rcu: INFO: .*stall|INFO: trying to register non-static key"
+    r"|INFO: task .* blocked for more than|INFO: rcu|rcu: INFO: .*stall"
+    r"|INFO: trying to register non-static key"
     r"|DEBUG_LOCKS_WARN_ON|Voluntary context switch within RCU"
-    r"|kmemleak: \d+ new suspected memory leaks|unreferenced object 0x)")
+    r"|kmemleak: \d+ new suspected memory leaks|unreferenced object 0x)"
+)
 _BREAKPOINT = re.compile(r"(Oops: )?int3: ")
 _MENDED = "stale_breakpoint: the breakpoint at "
 _STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ")
@@ -70,7 +74,7 @@ class KernelLog:
                 end += 1
                 if end - start > 4 and _END.search(_STAMP.sub("", self.lines[end - 1])):
                     break
-            texts.append("\n".join(self.lines[max(0, start - _CONTEXT_LINES):end]))
+            texts.append("\n".join(self.lines[max(0, start - _CONTEXT_LINES) : end]))
             shown_to = end
         return texts
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The kernels that a machine can boot, by the names given to --kernel, each out of Debian's packages."""
+"""The kernels that a machine can boot, by the names given to --kernel, each out of Debian's
+packages."""
 
 import dataclasses
 import pathlib
@@ -24,7 +25,10 @@ _SUITES = {
 }
 _METAS = {
     "6.1": (("linux-image-amd64", "linux-headers-amd64"),),
-    "6.12": (("linux-image-6.12-amd64", "linux-headers-6.12-amd64"), ("linux-image-amd64", "linux-headers-amd64")),
+    "6.12": (
+        ("linux-image-6.12-amd64", "linux-headers-6.12-amd64"),
+        ("linux-image-amd64", "linux-headers-amd64"),
+    ),
     "7.3": (("linux-image-amd64", "linux-headers-amd64"),),
 }
 
@@ -32,13 +36,14 @@ _METAS = {
 @dataclasses.dataclass
 class Kernel:
     """A kernel in the cache."""
+
     name: str
-    release: str              # as `uname -r` has it
-    image: pathlib.Path       # what QEMU boots
+    release: str  # as `uname -r` has it
+    image: pathlib.Path  # what QEMU boots
     modules: pathlib.Path | None  # lib/modules/RELEASE, or None where all is built in
-    headers: pathlib.Path     # what `make -C` takes; inside the toolchain's root where there is one
-    root: pathlib.Path | None     # a root of its own for the compiler (7.3), else None
-    state: pathlib.Path       # a folder of its own for what is made from it (initial file systems)
+    headers: pathlib.Path  # what `make -C` takes; inside the toolchain's root where there is one
+    root: pathlib.Path | None  # a root of its own for the compiler (7.3), else None
+    state: pathlib.Path  # a folder of its own for what is made from it (initial file systems)
 
 
 def apt_root(cache, name):
@@ -52,8 +57,11 @@ def _resolve(root, name):
             continue
         chosen = []
         for kind, meta in (("image", image_meta), ("headers", headers_meta)):
-            wanted = [package for package in root.depends(meta)
-                      if re.fullmatch(rf"linux-{kind}-{re.escape(name)}[.].*-amd64", package)]
+            wanted = [
+                package
+                for package in root.depends(meta)
+                if re.fullmatch(rf"linux-{kind}-{re.escape(name)}[.].*-amd64", package)
+            ]
             if wanted:
                 chosen.append(wanted[0])
         if len(chosen) == 2:
@@ -65,7 +73,9 @@ def _relocate_headers(folder):
     """Points the unpacked headers, made for /usr/src, at where they lie."""
     for makefile in (folder / "usr/src").glob("linux-headers-*-amd64/Makefile"):
         text = makefile.read_text(encoding="utf-8")
-        makefile.write_text(re.sub(r"(?<![\w.])/usr/src/", f"{folder}/usr/src/", text), encoding="utf-8")
+        makefile.write_text(
+            re.sub(r"(?<![\w.])/usr/src/", f"{folder}/usr/src/", text), encoding="utf-8"
+        )
 
 
 def _unpack(root, packages, folder):
@@ -77,7 +87,8 @@ def _unpack(root, packages, folder):
 
 
 def _fetch(cache, name):
-    """Downloads and unpacks the newest kernel of that name, unless it is here; returns its folder."""
+    """Downloads and unpacks the newest kernel of that name, unless it is here; returns its
+    folder."""
     with cache.lock(f"kernel-{name}"):
         root = apt_root(cache, name)
         root.update()
@@ -92,7 +103,9 @@ def _fetch(cache, name):
             if not (folder / "lib/modules").exists():
                 (folder / "lib").symlink_to("usr/lib")  # where depmod looks
             subprocess.run(["depmod", "-b", folder, release], check=True)
-            write_json(folder / "kernel.json", {"release": release, "version": version, "headers": headers})
+            write_json(
+                folder / "kernel.json", {"release": release, "version": version, "headers": headers}
+            )
             cache.publish(folder, place)
             _relocate_headers(place)
         if name == "7.3":
@@ -125,7 +138,9 @@ def find(cache, name):
     image = folder / "boot" / f"vmlinuz-{release}"
     if not image.exists():
         image = modules / "vmlinuz"  # where 7.x has it
-    return Kernel(name, release, image, modules, (root or folder) / "usr/src" / facts["headers"], root, folder)
+    return Kernel(
+        name, release, image, modules, (root or folder) / "usr/src" / facts["headers"], root, folder
+    )
 
 
 def _modules_of(folder, release):
@@ -137,7 +152,18 @@ def _modules_of(folder, release):
 
 def _find_debug(cache):
     if not debug_kernel.is_ready(cache):
-        say("the debug kernel for these settings is not in the cache yet: building it (about half an hour)")
+        say(
+            "the debug kernel for these settings is not in the cache yet: "
+            "building it (about half an hour)"
+        )
         debug_kernel.prepare(cache)
     folder, release = debug_kernel.current(cache)
-    return Kernel("debug", release, folder / "build/arch/x86/boot/bzImage", None, folder / "build", None, folder)
+    return Kernel(
+        "debug",
+        release,
+        folder / "build/arch/x86/boot/bzImage",
+        None,
+        folder / "build",
+        None,
+        folder,
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""One run: starts QEMU, talks to the guest's init (guest/protocol.h has the frames), and says how it ended."""
+"""One run: starts QEMU, talks to the guest's init (guest/protocol.h has the frames), and says how
+it ended."""
 
 import dataclasses
 import errno
@@ -10,7 +11,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import termios
 import time
 import tty
@@ -34,6 +34,7 @@ STATUS_INTERRUPT = 130
 @dataclasses.dataclass
 class Limits:
     """When a run is ended from outside, in seconds."""
+
     timeout: float
     cut_power: float | None = None  # after the command's first output
 
@@ -41,15 +42,16 @@ class Limits:
 @dataclasses.dataclass
 class Outcome:
     """How a run ended."""
-    status: int | None = None     # the command's exit status, None when the guest never said
-    started: bool = False         # whether the command was started
-    failure: str = ""             # why the guest could not be set up
-    findings: str = ""            # what init found wrong after the command
+
+    status: int | None = None  # the command's exit status, None when the guest never said
+    started: bool = False  # whether the command was started
+    failure: str = ""  # why the guest could not be set up
+    findings: str = ""  # what init found wrong after the command
     timed_out: bool = False
     power_cut: bool = False
-    interrupted: int = 0          # the signal that ended the run, if one did
-    output_gone: bool = False     # whoever read our output has closed it
-    machine_errors: str = ""      # what QEMU itself complained of
+    interrupted: int = 0  # the signal that ended the run, if one did
+    output_gone: bool = False  # whoever read our output has closed it
+    machine_errors: str = ""  # what QEMU itself complained of
 
 
 class Session:
@@ -79,12 +81,14 @@ class Session:
         self._process = None
         self._process_fd = -1
 
-    # -- the whole run ------------------------------------------------------------------------------------------
+    # The whole run
 
     def run(self):
         """Returns the Outcome."""
-        previous = {number: signal.signal(number, self._on_signal) for number in
-                    (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)}
+        previous = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH)
+        }
         saved_terminal = termios.tcgetattr(0) if self._terminal else None
         try:
             self._start()
@@ -105,9 +109,14 @@ class Session:
 
     def _start(self):
         try:
-            self._process = subprocess.Popen(  # pylint: disable=consider-using-with,subprocess-popen-preexec-fn
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                preexec_fn=die_with_parent, start_new_session=True)  # not to hear the terminal's Ctrl-C
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                preexec_fn=die_with_parent,
+                start_new_session=True,  # the terminal's Ctrl-C is not for QEMU
+            )
         except FileNotFoundError as error:
             raise VmError(f"{self._command[0]} is missing (scripts/packages.sh vm)") from error
         self._selector.register(self._listener, selectors.EVENT_READ, self._on_connect)
@@ -117,7 +126,10 @@ class Session:
         # All its pipes may be closed a moment before it can be waited for.
         self._process_fd = os.pidfd_open(self._process.pid)
         self._selector.register(self._process_fd, selectors.EVENT_READ, lambda: False)
-        for stream, handler in ((self._process.stdout, self._on_console), (self._process.stderr, self._on_complaint)):
+        for stream, handler in (
+            (self._process.stdout, self._on_console),
+            (self._process.stderr, self._on_complaint),
+        ):
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream, selectors.EVENT_READ, handler)
 
@@ -167,7 +179,7 @@ class Session:
         except OSError:
             pass
 
-    # -- events; a handler returns False when the run is over -----------------------------------------------------
+    # Events; a handler returns False when the run is over
 
     def _on_connect(self):
         self._port, _ = self._listener.accept()
@@ -222,8 +234,14 @@ class Session:
         return None
 
     def _watch_stdin(self):
-        """Reads standard input only while the guest takes it, and never from behind another job's terminal."""
-        wanted = self._stdin_open and self._outcome.started and self._window > 0 and self._in_foreground()
+        """Reads standard input only while the guest takes it, and never from behind another job's
+        terminal."""
+        wanted = (
+            self._stdin_open
+            and self._outcome.started
+            and self._window > 0
+            and self._in_foreground()
+        )
         if wanted and not self._stdin_watched:
             self._selector.register(0, selectors.EVENT_READ, self._on_stdin)
         elif self._stdin_watched and not wanted:
@@ -249,7 +267,7 @@ class Session:
             self._stdin_open = False
             self._send(b"z")
 
-    # -- frames ---------------------------------------------------------------------------------------------------
+    # Frames
 
     def _send(self, kind, payload=b""):
         if self._port is None:
@@ -266,7 +284,7 @@ class Session:
             end = _HEADER.size + length
             if len(self._buffer) < end:
                 break
-            payload, self._buffer = self._buffer[_HEADER.size:end], self._buffer[end:]
+            payload, self._buffer = self._buffer[_HEADER.size : end], self._buffer[end:]
             if self._take_frame(kind, payload) is False:
                 return False
         return None
@@ -302,7 +320,7 @@ class Session:
     def _write(self, fd, data):
         try:
             while data:
-                data = data[os.write(fd, data):]
+                data = data[os.write(fd, data) :]
         except BrokenPipeError:
             self._outcome.output_gone = True
             return False
@@ -310,12 +328,15 @@ class Session:
 
     def _send_size(self):
         if self._terminal and self._outcome.started:
-            rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8))
+            rows, columns, _, _ = struct.unpack(
+                "HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
+            )
             self._send(b"w", struct.pack("<II", rows, columns))
 
 
 def explain(outcome, log, timeout_seconds):
-    """Says on standard error what went wrong, if anything did; returns the exit status of the tool."""
+    """Says on standard error what went wrong, if anything did; returns the exit status of the
+    tool."""
     mended = log.breakpoints_mended()
     if mended:
         say(f"the emulated processors ran {mended} breakpoints that were gone; they were seen to")
@@ -327,10 +348,17 @@ def explain(outcome, log, timeout_seconds):
     if outcome.findings:
         say("found after the command:\n" + outcome.findings)
     if outcome.timed_out:
-        say(f"TIME LIMIT: the guest did not end within {timeout_seconds:g} s; the end of its log:\n{log.tail(60)}")
+        say(
+            f"TIME LIMIT: the guest did not end within {timeout_seconds:g} s; "
+            f"the end of its log:\n{log.tail(60)}"
+        )
         return STATUS_TIME_LIMIT
     if reports or outcome.findings:
-        ending = "ended the guest" if outcome.status is None else f"the command's exit status was {outcome.status}"
+        ending = (
+            "ended the guest"
+            if outcome.status is None
+            else f"the command's exit status was {outcome.status}"
+        )
         say(f"FAILED: a kernel report ({ending})")
         return STATUS_KERNEL
     if outcome.status is not None:
@@ -344,8 +372,13 @@ def explain(outcome, log, timeout_seconds):
     if outcome.output_gone:
         return 128 + signal.SIGPIPE
     if outcome.failure:
-        say(f"the guest could not be set up: {outcome.failure}\nthe end of its log:\n{log.tail(15)}")
+        say(
+            f"the guest could not be set up: {outcome.failure}\nthe end of its log:\n{log.tail(15)}"
+        )
     else:
-        say(f"the guest ended without an exit status; QEMU said: {outcome.machine_errors.strip() or 'nothing'}\n"
-            f"the end of its log:\n{log.tail(15)}")
+        say(
+            "the guest ended without an exit status; QEMU said: "
+            f"{outcome.machine_errors.strip() or 'nothing'}\n"
+            f"the end of its log:\n{log.tail(15)}"
+        )
     return STATUS_TOOL

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The Debian 13 root in which modules for kernels of trixie-backports are built: their build tools need its glibc and
-its compiler. Made by debootstrap, kept in the cache."""
+"""The Debian 13 root in which modules for kernels of trixie-backports are built: their build tools
+need its glibc and its compiler. Made by debootstrap, kept in the cache."""
 
 import os
 import shutil
@@ -15,12 +15,23 @@ def root(cache):
 
 
 def run_inside(folder, command):
-    """Runs @command in the root at @folder, with /proc for it alone; returns the finished process with its output."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    """Runs @command in the root at @folder, with /proc for it alone; returns the finished process
+    with its output."""
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
     script = 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"'
-    return subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, folder, *command],
-                          env=environment, stdin=subprocess.DEVNULL, check=False, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
+    return subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, folder, *command],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def _inside(folder, *command):
@@ -37,9 +48,21 @@ def _bootstrap(cache, place):
         raise VmError("debootstrap is missing (scripts/packages.sh vm)")
     folder = cache.scratch("roots", "trixie")
     say("making a Debian 13 root with debootstrap (about 2 minutes)")
-    result = subprocess.run(["debootstrap", "--variant=minbase", f"--keyring={apt.KEYRING}", "trixie", folder,
-                             apt.mirrors()[0]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, check=False)
+    result = subprocess.run(
+        [
+            "debootstrap",
+            "--variant=minbase",
+            f"--keyring={apt.KEYRING}",
+            "trixie",
+            folder,
+            apt.mirrors()[0],
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if result.returncode:
         raise VmError("debootstrap failed:\n" + "\n".join(result.stdout.splitlines()[-10:]))
     lines = apt.source_lines(("trixie", "trixie-backports"))
@@ -61,7 +84,17 @@ def prepare(cache, headers, version):
             return
         say(f"installing {headers} in the Debian 13 root")
         _inside(place, "apt-get", "update", "-qq")
-        _inside(place, "apt-get", "install", "-qq", "-y", "--no-install-recommends", "make", "binutils", "libc6-dev",
-                f"{headers}={version}")
+        _inside(
+            place,
+            "apt-get",
+            "install",
+            "-qq",
+            "-y",
+            "--no-install-recommends",
+            "make",
+            "binutils",
+            "libc6-dev",
+            f"{headers}={version}",
+        )
         _inside(place, "apt-get", "clean")
         write_json(place / "exmap-vm.json", done + [[headers, version]])

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 """A drive with a volatile write cache: an image file holds what was flushed, this process the rest.
 
-    volatile_drive.py serve IMAGE [--ignore-flush]   an NBD server (for QEMU) on the listening socket at descriptor 0,
-                                                     for one connection; at its end IMAGE.unflushed has the cache
-    volatile_drive.py lose IMAGE SEED                makes of both what a power cut could have left in IMAGE
+volatile_drive.py serve IMAGE [--ignore-flush]   an NBD server (for QEMU) on the listening socket at
+descriptor 0, for one connection; at its end IMAGE.unflushed has the cache volatile_drive.py lose
+IMAGE SEED                makes of both what a power cut could have left in IMAGE
 
-A cut leaves each sector as it was flushed or as it was at any write since. `lose` may be repeated with other seeds
-until IMAGE is written to otherwise: IMAGE.unflushed has the flushed bytes, too."""
+A cut leaves each sector as it was flushed or as it was at any write since. `lose` may be repeated
+with other seeds until IMAGE is written to otherwise: IMAGE.unflushed has the flushed bytes, too."""
 
 import argparse
 import os
@@ -25,11 +25,12 @@ _TRANSFER_MAX = 32 << 20
 # A flush takes its time, so that a cut often comes before its end.
 _FLUSH_MS = 2
 
-# The NBD protocol (github.com/NetworkBlockDevice/nbd, doc/proto.md), as much of it as QEMU's client asks for.
+# The NBD protocol (github.com/NetworkBlockDevice/nbd, doc/proto.md), as much of it as QEMU's client
+# asks for.
 _GREETING = struct.pack(">8s8sH", b"NBDMAGIC", b"IHAVEOPT", 0b11)  # fixed newstyle, no zeroes
 _OPTION = struct.Struct(">8sII")
 _OPTION_REPLY = struct.Struct(">QIII")
-_OPTION_REPLY_MAGIC = 0x3e889045565a9
+_OPTION_REPLY_MAGIC = 0x3E889045565A9
 _OPTION_ABORT, _OPTION_GO = 2, 7
 _REPLY_ACK, _REPLY_INFO, _REPLY_UNSUPPORTED = 1, 3, 0x80000001
 _INFO_EXPORT, _INFO_BLOCK_SIZE = 0, 3
@@ -41,7 +42,9 @@ _REPLY_MAGIC = 0x67446698
 _READ, _WRITE, _DISCONNECT, _FLUSH = range(4)
 _EINVAL = 22
 
-_JOURNAL_ENTRY = struct.Struct("<QI")  # sector, number of versions that follow; the first is the flushed one
+_JOURNAL_ENTRY = struct.Struct(
+    "<QI"
+)  # sector, number of versions that follow; the first is the flushed one
 
 
 class Drive:
@@ -60,12 +63,12 @@ class Drive:
         for at in range(0, length, SECTOR):
             versions = self._cache.get((offset + at) // SECTOR)
             if versions:
-                data[at:at + SECTOR] = versions[-1]
+                data[at : at + SECTOR] = versions[-1]
         return data
 
     def write(self, offset, data):
         for at in range(0, len(data), SECTOR):
-            self._cache.setdefault((offset + at) // SECTOR, []).append(data[at:at + SECTOR])
+            self._cache.setdefault((offset + at) // SECTOR, []).append(data[at : at + SECTOR])
         self._cached += len(data) // SECTOR
         if self._cached > _CACHED_SECTORS_MAX:
             self._write_back()
@@ -85,7 +88,9 @@ class Drive:
         with open(_journal(self._image), "wb") as file:
             for sector, versions in sorted(self._cache.items()):
                 flushed = os.pread(self._file, SECTOR, sector * SECTOR)
-                file.write(_JOURNAL_ENTRY.pack(sector, 1 + len(versions)) + flushed + b"".join(versions))
+                file.write(
+                    _JOURNAL_ENTRY.pack(sector, 1 + len(versions)) + flushed + b"".join(versions)
+                )
 
 
 def _journal(image):
@@ -93,7 +98,8 @@ def _journal(image):
 
 
 def lose(image, seed):
-    """Returns how many sectors were not flushed, and how many of them are now other than at the last write."""
+    """Returns how many sectors were not flushed, and how many of them are now other than at the
+    last write."""
     choose = random.Random(seed)
     # From "all is lost" to "all but the odd sector was written back".
     kept = choose.choice((0, 0.1, 0.5, 0.9, 0.99))
@@ -106,7 +112,7 @@ def lose(image, seed):
             at += _JOURNAL_ENTRY.size
             version = count - 1 if choose.random() < kept else choose.randrange(count - 1)
             file.seek(sector * SECTOR)
-            file.write(data[at + version * SECTOR:at + (version + 1) * SECTOR])
+            file.write(data[at + version * SECTOR : at + (version + 1) * SECTOR])
             sectors += 1
             lost += version != count - 1
             at += count * SECTOR
@@ -141,7 +147,9 @@ class Server:
         return data
 
     def _answer_option(self, option, reply, payload=b""):
-        self._connection.sendall(_OPTION_REPLY.pack(_OPTION_REPLY_MAGIC, option, reply, len(payload)) + payload)
+        self._connection.sendall(
+            _OPTION_REPLY.pack(_OPTION_REPLY_MAGIC, option, reply, len(payload)) + payload
+        )
 
     def _negotiate(self):
         """Returns whether requests follow."""
@@ -151,13 +159,21 @@ class Server:
             _, option, length = _OPTION.unpack(self._take(_OPTION.size))
             self._take(length)
             if option == _OPTION_GO:
-                self._answer_option(option, _REPLY_INFO,
-                                    struct.pack(">HQH", _INFO_EXPORT, self._drive.size, _EXPORT_FLAGS))
-                self._answer_option(option, _REPLY_INFO,
-                                    struct.pack(">HIII", _INFO_BLOCK_SIZE, SECTOR, 4096, _TRANSFER_MAX))
+                self._answer_option(
+                    option,
+                    _REPLY_INFO,
+                    struct.pack(">HQH", _INFO_EXPORT, self._drive.size, _EXPORT_FLAGS),
+                )
+                self._answer_option(
+                    option,
+                    _REPLY_INFO,
+                    struct.pack(">HIII", _INFO_BLOCK_SIZE, SECTOR, 4096, _TRANSFER_MAX),
+                )
                 self._answer_option(option, _REPLY_ACK)
                 return True
-            self._answer_option(option, _REPLY_ACK if option == _OPTION_ABORT else _REPLY_UNSUPPORTED)
+            self._answer_option(
+                option, _REPLY_ACK if option == _OPTION_ABORT else _REPLY_UNSUPPORTED
+            )
             if option == _OPTION_ABORT:
                 return False
 
@@ -173,7 +189,12 @@ class Server:
             if self._power_ends_within(_FLUSH_MS):
                 return False
             self._drive.flush()
-        elif kind not in (_READ, _WRITE) or offset % SECTOR or length % SECTOR or offset + length > self._drive.size:
+        elif (
+            kind not in (_READ, _WRITE)
+            or offset % SECTOR
+            or length % SECTOR
+            or offset + length > self._drive.size
+        ):
             error = _EINVAL
         elif kind == _READ:
             answer = self._drive.read(offset, length)
@@ -185,7 +206,9 @@ class Server:
 
 def main():
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve")
     serve.add_argument("image")

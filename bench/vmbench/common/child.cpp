@@ -67,8 +67,9 @@ Json run_in_child(const std::function<Json()>& work) {
   int status = 0;
   waitpid(child, &status, 0);
   if (WIFSIGNALED(status))
-    throw std::runtime_error(fmt::format("the run was killed by signal {}{}", WTERMSIG(status),
-                                         WTERMSIG(status) == SIGKILL ? " (over its memory limit?)" : ""));
+    throw std::runtime_error(
+        fmt::format("the run was killed by signal {}{}", WTERMSIG(status),
+                    WTERMSIG(status) == SIGKILL ? " (over its memory limit?)" : ""));
   const Json answer = Json::parse(text, nullptr, false);
   if (answer.is_discarded()) throw std::runtime_error("the run ended without an answer");
   if (answer.contains("error")) throw std::runtime_error(answer["error"].get<std::string>());

@@ -9,8 +9,8 @@
 
 namespace vmbench {
 
-//! Counts of durations in logarithmic buckets of 32 a power of two, so at most 3 % wide, from 1 ns to 18
-//! minutes. One thread adds; any thread may copy meanwhile.
+//! Counts of durations in logarithmic buckets of 32 a power of two, so at most 3 % wide, from 1 ns
+//! to 18 minutes. One thread adds; any thread may copy meanwhile.
 class Histogram {
  public:
   Histogram() = default;
@@ -37,7 +37,8 @@ class Histogram {
     for (std::size_t i = 0; i < kBuckets; i++) sum += load(i);
     return sum;
   }
-  //! The middle of the bucket in which the `fraction` (0..1) quantile lies, in ns; 0 without samples.
+  //! The middle of the bucket in which the `fraction` (0..1) quantile lies, in ns; 0 without
+  //! samples.
   [[nodiscard]] double quantile_ns(double fraction) const {
     const double rank = fraction * static_cast<double>(total());
     double seen = 0;
@@ -64,8 +65,12 @@ class Histogram {
     const std::size_t power = bucket / kSub - 1;
     return static_cast<double>((bucket % kSub + kSub) << power);
   }
-  [[nodiscard]] std::uint64_t load(std::size_t i) const { return _counts[i].load(std::memory_order_relaxed); }
-  void store(std::size_t i, std::uint64_t count) { _counts[i].store(count, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t load(std::size_t i) const {
+    return _counts[i].load(std::memory_order_relaxed);
+  }
+  void store(std::size_t i, std::uint64_t count) {
+    _counts[i].store(count, std::memory_order_relaxed);
+  }
 
   std::array<std::atomic<std::uint64_t>, kBuckets> _counts{};
 };

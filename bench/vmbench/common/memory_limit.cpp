@@ -33,7 +33,8 @@ struct Controller {
 int write_control(const std::string& path, const std::string& text) {
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (fd < 0) return errno;
-  const int error = write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : errno;
+  const int error =
+      write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : errno;
   close(fd);
   return error;
 }
@@ -75,19 +76,23 @@ void remove_leftovers(const std::string& mount) {
 std::optional<std::string> make_group(const Controller& controller, const std::string& path,
                                       std::uint64_t limit) {
   if (controller.version == 2) {
-    // Children have a memory.max only if their parent hands the controller on; on most machines it does
-    // already.
+    // Children have a memory.max only if their parent hands the controller on; on most machines it
+    // does already.
     const int error = write_control(controller.mount + "/cgroup.subtree_control", "+memory");
-    if (error != 0 && !has_word(std::ifstream(controller.mount + "/cgroup.subtree_control"), "memory"))
+    if (error != 0 &&
+        !has_word(std::ifstream(controller.mount + "/cgroup.subtree_control"), "memory"))
       return fmt::format("{}/cgroup.subtree_control: {}", controller.mount, std::strerror(error));
   }
-  if (mkdir(path.c_str(), 0755) != 0) return fmt::format("mkdir {}: {}", path, std::strerror(errno));
-  const std::string file = path + (controller.version == 2 ? "/memory.max" : "/memory.limit_in_bytes");
+  if (mkdir(path.c_str(), 0755) != 0)
+    return fmt::format("mkdir {}: {}", path, std::strerror(errno));
+  const std::string file =
+      path + (controller.version == 2 ? "/memory.max" : "/memory.limit_in_bytes");
   if (const int error = write_control(file, std::to_string(limit)); error != 0) {
     rmdir(path.c_str());
     return fmt::format("{}: {}", file, std::strerror(error));
   }
-  // Without swap the limit is one on what is kept at all. Where there is no swap, there is no such file.
+  // Without swap the limit is one on what is kept at all. Where there is no swap, there is no such
+  // file.
   if (controller.version == 2) write_control(path + "/memory.swap.max", "0");
   return std::nullopt;
 }
@@ -102,9 +107,9 @@ MemoryGroup::MemoryGroup(std::uint64_t limit_bytes) {
     const std::optional<std::string> failure = make_group(controller, path, limit_bytes);
     if (!failure) {
       _path = path;
-      _description =
-          fmt::format("cgroup v{} {} = {}", controller.version,
-                      controller.version == 2 ? "memory.max" : "memory.limit_in_bytes", limit_bytes);
+      _description = fmt::format("cgroup v{} {} = {}", controller.version,
+                                 controller.version == 2 ? "memory.max" : "memory.limit_in_bytes",
+                                 limit_bytes);
       return;
     }
     reasons += "; " + *failure;
@@ -121,7 +126,8 @@ MemoryGroup::~MemoryGroup() {
 }
 
 void MemoryGroup::enter() const {
-  if (const int error = write_control(_path + "/cgroup.procs", std::to_string(getpid())); error != 0)
+  if (const int error = write_control(_path + "/cgroup.procs", std::to_string(getpid()));
+      error != 0)
     throw std::runtime_error(fmt::format("{}/cgroup.procs: {}", _path, std::strerror(error)));
 }
 

@@ -13,14 +13,16 @@
 
 namespace vmbench {
 
-//! A storage for measuring what stands above storage: a transfer completes at once and moves nothing. The
-//! header and whatever else is transferred by blocking calls is kept, so that a pool can be opened on it.
+//! A storage for measuring what stands above storage: a transfer completes at once and moves
+//! nothing. The header and whatever else is transferred by blocking calls is kept, so that a pool
+//! can be opened on it.
 class NullStorage final : public vmcache::Storage {
  public:
   [[nodiscard]] std::uint64_t size_bytes() const override { return _bytes.load(); }
   [[nodiscard]] bool can_grow() const noexcept override { return true; }
   [[nodiscard]] bool blank() override { return _kept.empty(); }
-  [[nodiscard]] std::unique_ptr<vmcache::IoQueue> make_queue(unsigned depth, bool /*one_thread*/) override {
+  [[nodiscard]] std::unique_ptr<vmcache::IoQueue> make_queue(unsigned depth,
+                                                             bool /*single_issuer*/) override {
     return std::make_unique<Queue>(depth);
   }
   [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> bytes) override {
@@ -66,7 +68,9 @@ class NullStorage final : public vmcache::Storage {
       }
       return count;
     }
-    [[nodiscard]] unsigned in_flight() const noexcept override { return static_cast<unsigned>(_done.size()); }
+    [[nodiscard]] unsigned in_flight() const noexcept override {
+      return static_cast<unsigned>(_done.size());
+    }
 
    private:
     unsigned _depth;

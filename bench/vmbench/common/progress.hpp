@@ -5,7 +5,8 @@
 
 namespace vmbench {
 
-//! One line on stderr that is rewritten in place; silent where stderr is not a terminal. Not thread-safe.
+//! One line on stderr that is rewritten in place; silent where stderr is not a terminal. Not
+//! thread-safe.
 class Progress {
  public:
   Progress();

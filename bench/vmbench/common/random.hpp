@@ -14,7 +14,8 @@ class SplitMix64 {
     _state += 0x9e3779b97f4a7c15u;
     return mix(_state);
   }
-  //! Uniform in [0, bound). The multiply-shift has a bias of bound / 2^64, which no benchmark can see.
+  //! Uniform in [0, bound). The multiply-shift has a bias of bound / 2^64, which no benchmark can
+  //! see.
   std::uint64_t below(std::uint64_t bound) {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
   }

@@ -51,7 +51,9 @@ void Report::write_json(const std::string& path) const {
   std::ofstream out(path);
   out << Json{{"context", _context}, {"rows", _rows}}.dump(2) << '\n';
   out.close();
-  if (!out) throw std::runtime_error(fmt::format("--json {}: cannot write: {}", path, std::strerror(errno)));
+  if (!out)
+    throw std::runtime_error(
+        fmt::format("--json {}: cannot write: {}", path, std::strerror(errno)));
 }
 
 }  // namespace vmbench

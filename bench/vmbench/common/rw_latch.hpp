@@ -9,14 +9,15 @@
 
 namespace vmbench {
 
-//! A reader-writer latch in 4 bytes; spins, then yields. For the peers, which latch a page at a time and
-//! briefly, or wait for its I/O.
+//! A reader-writer latch in 4 bytes; spins, then yields. For the peers, which latch a page at a
+//! time and briefly, or wait for its I/O.
 class RwLatch {
  public:
   void lock_shared() {
     for (unsigned round = 0;; round++) {
       std::int32_t holders = _holders.load(std::memory_order_relaxed);
-      if (holders >= 0 && _holders.compare_exchange_weak(holders, holders + 1, std::memory_order_acquire))
+      if (holders >= 0 &&
+          _holders.compare_exchange_weak(holders, holders + 1, std::memory_order_acquire))
         return;
       pause(round);
     }

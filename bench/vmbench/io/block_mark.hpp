@@ -11,8 +11,8 @@ namespace vmbench {
 
 inline constexpr std::size_t kBlock = 4096;
 
-//! The first and the last 24 bytes of a block. `magic` tells the bench's own content from anybody else's,
-//! `salt` a write of this run from an earlier one.
+//! The first and the last 24 bytes of a block. `magic` tells the bench's own content from anybody
+//! else's, `salt` a write of this run from an earlier one.
 struct BlockMark {
   std::uint64_t number;
   std::uint64_t magic;
@@ -27,7 +27,8 @@ inline void mark_block(std::byte* block, std::uint64_t number, std::uint64_t sal
   std::memcpy(block + kBlock - sizeof mark, &mark, sizeof mark);
 }
 
-//! True if both marks say `number`, and the same salt (a block half of one write, half of another, is torn).
+//! True if both marks say `number`, and the same salt (a block half of one write, half of another,
+//! is torn).
 inline bool block_is(const std::byte* block, std::uint64_t number) {
   BlockMark first, last;
   std::memcpy(&first, block, sizeof first);

@@ -5,7 +5,8 @@
 
 namespace vmbench {
 
-//! This machine cannot give a rung; what() names the call or the probe that said so, and the errno's text.
+//! This machine cannot give a rung; what() names the call or the probe that said so, and the
+//! errno's text.
 class RungMissing : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

@@ -26,7 +26,7 @@ namespace vmbench {
 
 namespace {
 
-constexpr unsigned kLimitSeconds = 240;
+constexpr unsigned kFioLimitSeconds = 240;
 // Starting fio varies by some million instructions.
 constexpr std::uint64_t kLonger = 3;
 
@@ -77,20 +77,22 @@ Outcome run_fio(const std::vector<std::string>& arguments, const IdleClock* idle
   pid_t child = 0;
   const int error = posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) throw std::runtime_error(fmt::format("{}: {}", arguments.front(), std::strerror(error)));
+  if (error != 0)
+    throw std::runtime_error(fmt::format("{}: {}", arguments.front(), std::strerror(error)));
   int status = 0;
   waitpid(child, &status, 0);
   const std::uint64_t elapsed = __rdtsc() - start;
   const std::uint64_t idle_meanwhile = idle_clock != nullptr ? idle_clock->ticks() - idle : 0;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     const std::string said = last_line(errors.text().empty() ? output.text() : errors.text());
-    throw std::runtime_error(fmt::format("fio ended with status {}: {}",
-                                         WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
-                                         said));
+    throw std::runtime_error(
+        fmt::format("fio ended with status {}: {}",
+                    WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), said));
   }
   // Notes may stand before the JSON.
   const std::string text = output.text();
-  const Json parsed = Json::parse(text.substr(std::min(text.find('{'), text.size())), nullptr, false);
+  const Json parsed =
+      Json::parse(text.substr(std::min(text.find('{'), text.size())), nullptr, false);
   if (parsed.is_discarded()) throw std::runtime_error("fio wrote no JSON that can be read");
   return {parsed.at("jobs").at(0), static_cast<double>(elapsed - idle_meanwhile)};
 }
@@ -113,7 +115,8 @@ std::string difference(const IoRun& run) {
   if (run.rung->synchronous()) return "";
   std::vector<const char*> notes;
   // As seen by strace of fio 3.33.
-  if (!ring.deferred && !ring.sqpoll) notes.push_back("fio's ring is always SINGLE_ISSUER|DEFER_TASKRUN");
+  if (!ring.deferred && !ring.sqpoll)
+    notes.push_back("fio's ring is always SINGLE_ISSUER|DEFER_TASKRUN");
   if (ring.files) notes.push_back("fio registers files, but not its ring");
   return fmt::format("{}", fmt::join(notes, "; "));
 }
@@ -127,16 +130,18 @@ std::vector<std::string> fio_command(const IoRun& run, std::uint64_t ios) {
   }
   const unsigned depth = depth_of(run);
   std::vector<std::string> command{
-      "timeout", fmt::format("{}", kLimitSeconds), "fio", "--name=reference", "--output-format=json",
-      "--eta=never", "--filename=" + files, run.write ? "--rw=randwrite" : "--rw=randread",
-      fmt::format("--bs={}", run.io_bytes), fmt::format("--size={}", run.layer->span_bytes),
-      fmt::format("--iodepth={}", depth), "--norandommap",
+      "timeout", fmt::format("{}", kFioLimitSeconds), "fio", "--name=reference",
+      "--output-format=json", "--eta=never", "--filename=" + files,
+      run.write ? "--rw=randwrite" : "--rw=randread", fmt::format("--bs={}", run.io_bytes),
+      fmt::format("--size={}", run.layer->span_bytes), fmt::format("--iodepth={}", depth),
+      "--norandommap",
       // What it would do beside the I/O itself: clocks for each, histograms.
       "--gtod_reduce=1", "--thread", fmt::format("--numjobs={}", run.threads), "--group_reporting",
       fmt::format("--randseed={}", run.seed)};
   if (!run.write) command.emplace_back("--readonly");
   if (!run.rung->synchronous()) {
-    // Waits for a batch, then fills all places that are free and submits them in one call, as the rungs do.
+    // Waits for a batch, then fills all places that are free and submits them in one call, as the
+    // rungs do.
     command.push_back(fmt::format("--iodepth_batch={}", depth));
     command.push_back(fmt::format("--iodepth_batch_complete_min={}", std::min(run.batch, depth)));
     command.push_back(fmt::format("--iodepth_batch_complete_max={}", depth));
@@ -164,7 +169,8 @@ struct Counted {
   double switches = 0;
 };
 
-//! Of two runs of different length the difference is I/O alone: starting fio costs more than a thousand I/Os.
+//! Of two runs of different length the difference is I/O alone: starting fio costs more than a
+//! thousand I/Os.
 Counted count_an_io(const IoRun& run, const std::string& engine) {
   const std::uint64_t few = std::max<std::uint64_t>(run.ios / 4, run.depth);
   auto counted = [&](std::uint64_t ios) {
@@ -182,8 +188,8 @@ Counted count_an_io(const IoRun& run, const std::string& engine) {
           (second_switches - first_switches) / ios};  // a tick: an instruction
 }
 
-//! fio's own work for one I/O, seen with its engine that does none; once for each depth. The median of several counts,
-//! because it is taken from every rung's and starting fio varies.
+//! fio's own work for one I/O, seen with its engine that does none; once for each depth. The median
+//! of several counts, because it is taken from every rung's and starting fio varies.
 double own_instructions(const IoRun& run) {
   constexpr std::size_t kCounts = 5;
   static std::map<unsigned, double> known;

@@ -31,8 +31,9 @@ constexpr std::uint64_t kTurnTicksMax = 200;
     const std::uint64_t now = __rdtsc();
     if (now - last < kTurnTicksMax) idle_ticks.store(sum += now - last, std::memory_order_relaxed);
     last = now;
-    // The emulator leaves its translated code here, so the process hardly gets on: a wait of some milliseconds of the host's,
-    // in which it would else count millions of instructions, has few timers in it, the kernel's and fio's.
+    // The emulator leaves its translated code here, so the process hardly gets on: a wait of some
+    // milliseconds of the host's, in which it would else count millions of instructions, has few
+    // timers in it, the kernel's and fio's.
     _mm_pause();
   }
 }
@@ -42,7 +43,8 @@ constexpr std::uint64_t kTurnTicksMax = 200;
 IdleClock::IdleClock() {
   if (std::thread::hardware_concurrency() != 1)
     throw std::runtime_error("--icount-clock: only on a machine with one processor");
-  void* page = mmap(nullptr, sizeof *_idle_ticks, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* page =
+      mmap(nullptr, sizeof *_idle_ticks, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) throw std::runtime_error(fmt::format("mmap: {}", std::strerror(errno)));
   _idle_ticks = new (page) std::atomic<std::uint64_t>(0);
   _process = fork();

@@ -55,7 +55,8 @@ const Layer* layer_for(const Rung& rung, const Layers& layers) {
 std::vector<IoRun> plan(const IoOptions& options, const Layers& layers) {
   std::vector<IoRun> runs;
   for (const Rung& rung : all_rungs()) {
-    if (std::find(options.rungs.begin(), options.rungs.end(), rung.name) == options.rungs.end()) continue;
+    if (std::find(options.rungs.begin(), options.rungs.end(), rung.name) == options.rungs.end())
+      continue;
     for (const unsigned threads : options.threads) {
       IoRun run = options.run;
       run.rung = &rung;
@@ -70,19 +71,21 @@ std::vector<IoRun> plan(const IoOptions& options, const Layers& layers) {
 void check(const IoOptions& options) {
   const IoRun& run = options.run;
   if (run.io_bytes == 0 || run.io_bytes % kBlock != 0 || run.io_bytes > (1u << 20))
-    throw CLI::ValidationError("--size",
-                               fmt::format("{} bytes: a multiple of 4KiB, at most 1MiB", run.io_bytes));
+    throw CLI::ValidationError(
+        "--size", fmt::format("{} bytes: a multiple of 4KiB, at most 1MiB", run.io_bytes));
   if (options.layers.stripe_bytes == 0 || options.layers.stripe_bytes % run.io_bytes != 0)
     throw CLI::ValidationError(
         "--stripe", fmt::format("{} bytes: a multiple of --size ({}), so that no transfer is split",
                                 options.layers.stripe_bytes, run.io_bytes));
-  const unsigned most = *std::max_element(options.threads.begin(), options.threads.end());
-  if (run.ios != 0 && run.ios < std::uint64_t{most} * run.depth)
+  const unsigned max = *std::max_element(options.threads.begin(), options.threads.end());
+  if (run.ios != 0 && run.ios < std::uint64_t{max} * run.depth)
     throw CLI::ValidationError(
-        "--ios", fmt::format("{}: at least {}, which are in flight at once ({} threads x --depth {})",
-                             run.ios, std::uint64_t{most} * run.depth, most, run.depth));
-  if (options.icount_clock && (run.ios == 0 || most > 1))
-    throw CLI::ValidationError("--icount-clock", "needs --ios (equal work, not equal time) and --threads 1");
+        "--ios",
+        fmt::format("{}: at least {}, which are in flight at once ({} threads x --depth {})",
+                    run.ios, std::uint64_t{max} * run.depth, max, run.depth));
+  if (options.icount_clock && (run.ios == 0 || max > 1))
+    throw CLI::ValidationError("--icount-clock",
+                               "needs --ios (equal work, not equal time) and --threads 1");
 }
 
 //! Rows as columns with tabs between: what a plotting program reads.
@@ -105,12 +108,15 @@ void write_tsv(const Report& report, const std::string& path) {
     for (const char* key : keys) {
       out << (key == keys[0] ? '\n' : '\t');
       const Json& value = row.at(key);
-      out << (value.is_null() ? "NaN" : value.is_string() ? value.get<std::string>() : value.dump());
+      out << (value.is_null()     ? "NaN"
+              : value.is_string() ? value.get<std::string>()
+                                  : value.dump());
     }
   }
   out << '\n';
   out.close();
-  if (!out) throw std::runtime_error(fmt::format("--tsv {}: cannot write: {}", path, std::strerror(errno)));
+  if (!out)
+    throw std::runtime_error(fmt::format("--tsv {}: cannot write: {}", path, std::strerror(errno)));
 }
 
 const std::vector<Column> kColumns{{"rung", "rung"},
@@ -134,12 +140,14 @@ const std::vector<Column> kColumns{{"rung", "rung"},
 void set_context(Report& report, const IoOptions& options) {
   report.set_context("span_bytes", options.layers.span_bytes);
   report.set_context("stripe_bytes", options.layers.stripe_bytes);
-  report.set_context("seconds_a_row", options.run.ios == 0 ? Json(options.run.seconds) : Json(nullptr));
+  report.set_context("seconds_a_row",
+                     options.run.ios == 0 ? Json(options.run.seconds) : Json(nullptr));
   report.set_context("ios_a_row", options.run.ios != 0 ? Json(options.run.ios) : Json(nullptr));
   report.set_context("seed", options.run.seed);
   report.set_context("instructions_from",
-                     options.icount_clock ? "the clock of an emulated machine with -icount, less idle time"
-                                          : "hardware counters, where there are any");
+                     options.icount_clock
+                         ? "the clock of an emulated machine with -icount, less idle time"
+                         : "hardware counters, where there are any");
 }
 
 //! Takes away what was made, and numbers again what fio has written over.
@@ -155,7 +163,8 @@ void tidy(const IoOptions& options, Layers& layers) {
   }
 }
 
-//! One row of several: the last one with the medians of its figures. One round that failed is the row.
+//! One row of several: the last one with the medians of its figures. One round that failed is the
+//! row.
 Json medians(const std::vector<Json>& rounds) {
   Json row = rounds.back();
   if (rounds.size() == 1 || row.contains("reason")) return row;
@@ -187,8 +196,8 @@ void measure_all(const IoOptions& options, const Layers& layers, Report& report)
   const std::vector<IoRun> runs = plan(options, layers);
   Progress progress;
   for (std::size_t i = 0; i < runs.size(); i++) {
-    progress.show(
-        fmt::format("[{}/{}] {} threads {}", i + 1, runs.size(), runs[i].rung->name, runs[i].threads));
+    progress.show(fmt::format("[{}/{}] {} threads {}", i + 1, runs.size(), runs[i].rung->name,
+                              runs[i].threads));
     std::vector<Json> rounds;
     while (rounds.size() < options.rounds && (rounds.empty() || !rounds.back().contains("reason")))
       rounds.push_back(measure_round(options, runs[i]));
@@ -224,20 +233,22 @@ void run_io(IoOptions& options, const std::vector<std::string>& arguments) {
 
 void add_io_options(CLI::App& command, IoOptions& options) {
   command
-      .add_option(
-          "--devices", options.layers.paths,
-          "files, md arrays, block devices, NVMe character devices (/dev/ngXnY), with commas; those of one\n"
-          "kind are striped. A file that does not exist is made, and removed at the end")
+      .add_option("--devices", options.layers.paths,
+                  "files, md arrays, block devices, NVMe character devices (/dev/ngXnY), with "
+                  "commas; those of one\n"
+                  "kind are striped. A file that does not exist is made, and removed at the end")
       ->delimiter(',')
       ->required();
   command.add_option("--rungs", options.rungs, "with commas")
       ->delimiter(',')
       ->check(CLI::IsMember(options.rungs))
       ->default_str("all");
-  command.add_option("--depth", options.run.depth, "transfers in flight a thread, where the rung can")
+  command
+      .add_option("--depth", options.run.depth, "transfers in flight a thread, where the rung can")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  command.add_option("--batch", options.run.batch, "transfers submitted, and waited for, in one call")
+  command
+      .add_option("--batch", options.run.batch, "transfers submitted, and waited for, in one call")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command.add_option("--threads", options.threads, "with commas")
@@ -254,7 +265,8 @@ void add_io_options(CLI::App& command, IoOptions& options) {
       ->transform(CLI::AsSizeValue(false))
       ->default_str("1GiB");
   command
-      .add_option("--stripe", options.layers.stripe_bytes, "bytes on one device before the next has its turn")
+      .add_option("--stripe", options.layers.stripe_bytes,
+                  "bytes on one device before the next has its turn")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("64KiB");
   command.add_option("--seconds", options.run.seconds, "a row")
@@ -263,9 +275,10 @@ void add_io_options(CLI::App& command, IoOptions& options) {
   command.add_option("--ios", options.run.ios, "transfers a row, instead of --seconds")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   command.add_option("--seed", options.run.seed, "of the places")->capture_default_str();
-  command.add_flag("--content-will-be-lost", options.layers.content_will_be_lost,
-                   "write the bench's own blocks over whatever the devices and files hold: reads are then\n"
-                   "verified, and --write is allowed");
+  command.add_flag(
+      "--content-will-be-lost", options.layers.content_will_be_lost,
+      "write the bench's own blocks over whatever the devices and files hold: reads are then\n"
+      "verified, and --write is allowed");
 }
 
 void add_run_options(CLI::App& command, IoOptions& options) {
@@ -293,14 +306,15 @@ void add_io_command(CLI::App& app, const std::vector<std::string>& arguments) {
     listing += fmt::format("\n  {:<20} {}", rung.name, rung.description);
   }
   options->threads = {1};
-  if (const unsigned cpus = std::thread::hardware_concurrency(); cpus > 1) options->threads.push_back(cpus);
+  if (const unsigned cpus = std::thread::hardware_concurrency(); cpus > 1)
+    options->threads.push_back(cpus);
   options->layers.span_bytes = std::uint64_t{1} << 30;
   options->layers.stripe_bytes = 64 << 10;
-  CLI::App* command = app.add_subcommand(
-      "io",
-      "The I/O ladder: random transfers through one layer after the other, each beside fio with the same "
-      "settings.\nRungs:" +
-          listing);
+  CLI::App* command = app.add_subcommand("io",
+                                         "The I/O ladder: random transfers through one layer after "
+                                         "the other, each beside fio with the same "
+                                         "settings.\nRungs:" +
+                                             listing);
   add_io_options(*command, *options);
   add_run_options(*command, *options);
   command->callback([options, &arguments] { run_io(*options, arguments); });

@@ -31,7 +31,7 @@ namespace {
 
 constexpr double kWarmupShare = 0.2;
 // A completion that never comes must not hold up the ladder.
-constexpr unsigned kLimitSeconds = 240;
+constexpr unsigned kRunLimitSeconds = 240;
 
 struct ThreadResult {
   std::exception_ptr error;
@@ -52,7 +52,8 @@ void drop_page_cache(const Layer& layer) {
   }
 }
 
-//! What this process made the devices read (or will make them write), or nothing if the kernel does not say.
+//! What this process made the devices read (or will make them write), or nothing if the kernel does
+//! not say.
 std::optional<std::uint64_t> storage_bytes(bool write) {
   std::ifstream io("/proc/self/io");
   const std::string wanted = write ? "write_bytes:" : "read_bytes:";
@@ -69,7 +70,8 @@ struct Measured {
   std::vector<ThreadResult> threads;
 };
 
-//! A poll queue belongs to CPUs, and on passthrough to one ring: threads that poll stay where theirs is.
+//! A poll queue belongs to CPUs, and on passthrough to one ring: threads that poll stay where
+//! theirs is.
 void pin(unsigned cpu) {
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
@@ -79,8 +81,8 @@ void pin(unsigned cpu) {
 }
 
 //! A phase to warm up, then the measured one.
-void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt, std::barrier<>& line,
-          ThreadResult& result) {
+void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt,
+          std::barrier<>& line, ThreadResult& result) {
   std::unique_ptr<IoLane> lane;
   std::unique_ptr<IoWay> way;
   std::optional<InstructionCounter> counter;
@@ -88,8 +90,8 @@ void work(const IoRun& run, unsigned thread, double per_ns, std::uint64_t salt, 
   const double ticks = run.seconds * 1e9 * per_ns;
   try {
     if (polls_apart(run)) pin(thread);
-    lane = std::make_unique<IoLane>(LaneConfig{run.layer, depth_of(run), run.batch, run.io_bytes, run.write,
-                                               run.seed + 1000 * thread, salt});
+    lane = std::make_unique<IoLane>(LaneConfig{run.layer, depth_of(run), run.batch, run.io_bytes,
+                                               run.write, run.seed + 1000 * thread, salt});
     way = make_way(*run.rung, *lane);
     counter.emplace();
     lane->begin(static_cast<std::uint64_t>(std::ceil(static_cast<double>(ios) * kWarmupShare)),
@@ -147,20 +149,24 @@ Measured run_threads(const IoRun& run, double per_ns) {
   return measured;
 }
 
-//! The clock counted instructions: those of the whole machine, less what was only waiting (no CPU had anything
-//! to run, or a poll found nothing). How long that is depends on the emulator's host, so no time is a figure.
+//! The clock counted instructions: those of the whole machine, less what was only waiting (no CPU
+//! had anything to run, or a poll found nothing). How long that is depends on the emulator's host,
+//! so no time is a figure.
 void count_by_clock(const Measured& measured, bool polled, double ios, double per_ns, Json& row) {
   double empty_polls = 0;
   for (const ThreadResult& thread : measured.threads)
-    empty_polls +=
-        static_cast<double>(thread.empty_poll_ticks) / per_ns + static_cast<double>(thread.empty_poll_ns);
+    empty_polls += static_cast<double>(thread.empty_poll_ticks) / per_ns +
+                   static_cast<double>(thread.empty_poll_ns);
   const double elapsed = static_cast<double>(measured.after.wall_ns - measured.before.wall_ns);
-  // Who polls is never idle: what little the idle process got then, it got in the middle of an empty poll.
+  // Who polls is never idle: what little the idle process got then, it got in the middle of an
+  // empty poll.
   const double idle =
-      polled ? 0 : static_cast<double>(measured.idle_after_ticks - measured.idle_before_ticks) / per_ns;
+      polled ? 0
+             : static_cast<double>(measured.idle_after_ticks - measured.idle_before_ticks) / per_ns;
   row["instructions_per_io"] = (elapsed - idle - empty_polls) / ios;
   if (empty_polls > 0) row["empty_poll_instructions_per_io"] = empty_polls / ios;
-  row["switches_per_io"] = static_cast<double>(measured.after.switches - measured.before.switches) / ios;
+  row["switches_per_io"] =
+      static_cast<double>(measured.after.switches - measured.before.switches) / ios;
 }
 
 void count_by_hardware(const Measured& measured, double ios, Json& row) {
@@ -184,7 +190,8 @@ void add_times(const Measured& measured, double ios, double per_ns, Json& row) {
       static_cast<double>(measured.after.process_ns - measured.before.process_ns) / elapsed_ns;
   row["iops"] = ios * 1e9 / elapsed_ns;
   row["cores"] = cores;
-  row["cycles_per_io"] = static_cast<double>(measured.after.ticks - measured.before.ticks) * cores / ios;
+  row["cycles_per_io"] =
+      static_cast<double>(measured.after.ticks - measured.before.ticks) * cores / ios;
   row["p50_us"] = latency.quantile_ns(0.5) / per_ns / 1000;
   row["p99_us"] = latency.quantile_ns(0.99) / per_ns / 1000;
 }
@@ -212,17 +219,18 @@ Json figures(const IoRun& run) {
 
 //! What stands against the rung on this machine before anything is tried; empty: nothing.
 std::string reason_against(const IoRun& run) {
-  if (run.rung->via == Rung::Via::kNone) return run.rung->description;
   if (run.layer == nullptr)
     return run.rung->on == Rung::On::kFile    ? "no file among --devices"
            : run.rung->on == Rung::On::kArray ? "no md array among --devices"
                                               : "no block device among --devices";
   if (run.rung->ring.sqpoll && std::thread::hardware_concurrency() < 2)
-    return "the thread that polls for submissions needs a processor of its own; this machine has one";
+    return "the thread that polls for submissions needs a processor of its own; this machine has "
+           "one";
   if (run.rung->ring.passthrough)
     for (const Device& device : run.layer->devices)
       if (device.char_path.empty())
-        return fmt::format("{} is no NVMe namespace with a character device (/dev/ngXnY)", device.path);
+        return fmt::format("{} is no NVMe namespace with a character device (/dev/ngXnY)",
+                           device.path);
   return "";
 }
 
@@ -258,9 +266,10 @@ Json empty_row(const IoRun& run) {
 
 namespace {
 
-//! The bench's own work for one I/O, of the same depth; null if it could not be counted. The median of several long
-//! counts, because it is taken from every rung's, and whatever else the kernel does meanwhile is in it.
-Json own_instructions(const IoRun& run) {
+//! The bench's own work for one I/O, of the same depth; null if it could not be counted. The median
+//! of several long counts, because it is taken from every rung's, and whatever else the kernel does
+//! meanwhile is in it.
+Json own_instructions_per_io(const IoRun& run) {
   constexpr std::size_t kCounts = 5;
   constexpr std::uint64_t kLonger = 10;
   static std::map<unsigned, Json> known;
@@ -290,7 +299,8 @@ void measure(const IoRun& run, Json& row) {
   try {
     answer = run_in_child([&]() -> Json {
       // That clock runs as fast as it likes; tools/vm has a limit of its own.
-      if (run.idle_clock == nullptr) alarm(kLimitSeconds + static_cast<unsigned>(3 * run.seconds));
+      if (run.idle_clock == nullptr)
+        alarm(kRunLimitSeconds + static_cast<unsigned>(3 * run.seconds));
       try {
         return figures(run);
       } catch (const RungMissing& missing) {
@@ -306,7 +316,7 @@ void measure(const IoRun& run, Json& row) {
     throw WrongData(fmt::format("{}: {}", run.rung->name, answer["wrong_data"].get<std::string>()));
   for (const auto& [key, value] : answer.items()) row[key] = value;
   if (run.idle_clock != nullptr && !row.contains("reason"))
-    row["own_instructions_per_io"] = own_instructions(run);
+    row["own_instructions_per_io"] = own_instructions_per_io(run);
 }
 
 }  // namespace vmbench

@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# In the guest, for scripts/ladder.sh: groups of the ladder's rungs on the drives data0 and data1, from the bare devices up,
-# because each layer overwrites the one below: devices, md RAID 0 on them, ext4 on that.
-# usage: ladder_guest.sh FOLDER GROUPS OPTION...   GROUPS: of disks, md, blocking, fs, with commas; each is written to
+# In the guest, for scripts/ladder.sh: groups of the ladder's rungs on the drives data0 and data1,
+# from the bare devices up, because each layer overwrites the one below: devices, md RAID 0 on them,
+# ext4 on that.
+# usage: ladder_guest.sh FOLDER GROUPS OPTION...
+#   GROUPS: of disks, md, blocking, fs, with commas; each is written to
 #                                                  FOLDER/GROUP.json; OPTION goes to vmbench io
 set -eu
 out=$1 groups=$2
@@ -19,7 +21,8 @@ ladder() { # GROUP DEVICES RUNGS OPTION...
     --json "$out/$name.json" "$@"
 }
 
-# An array without metadata, by sysfs: what mdadm --build does, without mdadm (whose package brings udev and systemd).
+# An array without metadata, by sysfs: what mdadm --build does, without mdadm (whose package brings
+# udev and systemd).
 make_array() {
   echo md0 >/sys/module/md_mod/parameters/new_array
   md=/sys/block/md0/md
@@ -38,13 +41,15 @@ make_array() {
   echo active >$md/array_state
 }
 
-ladder disks /dev/vm/data0,/dev/vm/data1 "$(echo uring uring-files uring-buffers uring-deferred uring-polled \
-  uring-sqpoll uring-all passthrough passthrough-buffers passthrough-polled passthrough-all passthrough-sqpoll \
+ladder disks /dev/vm/data0,/dev/vm/data1 "$(echo uring uring-files uring-buffers uring-deferred \
+  uring-polled uring-sqpoll uring-all passthrough passthrough-buffers passthrough-polled \
+  passthrough-all passthrough-sqpoll \
   vmcache-uring vmcache-passthrough vmcache-passthrough-registered vmcache-pool \
-  vmcache-pool-registered user-space | tr ' ' ,)" "$@"
+  vmcache-pool-registered | tr ' ' ,)" "$@"
 make_array
 ladder md /dev/md0 uring-md "$@"
-mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/md0 # no transfers of its own later
+# Nothing is left for the file system to initialise later, by transfers of its own.
+mkfs.ext4 -q -F -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/md0
 mkdir /tmp/fs
 mount -t ext4 /dev/md0 /tmp/fs
 ladder blocking /tmp/fs/file pread,pread-direct,mmap "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What `vmbench io` promises, on files: each rung gives transfers or a reason, and wrong bytes are noticed.
-usage: ladder_test.py VMBENCH [TEST...]"""
+"""What `vmbench io` promises, on files: each rung gives transfers or a reason, and wrong bytes are
+noticed. usage: ladder_test.py VMBENCH [TEST...]"""
 
 import json
 import os
@@ -11,15 +11,28 @@ import sys
 import tempfile
 import unittest
 
-KEYS = {"rung", "op", "threads", "depth", "iops", "cycles_per_io", "instructions_per_io", "cores", "p50_us", "p99_us",
-        "reference_iops", "reference_instructions_per_io"}
+KEYS = {
+    "rung",
+    "op",
+    "threads",
+    "depth",
+    "iops",
+    "cycles_per_io",
+    "instructions_per_io",
+    "cores",
+    "p50_us",
+    "p99_us",
+    "reference_iops",
+    "reference_instructions_per_io",
+}
 SYNCHRONOUS = {"pread", "pread-direct", "mmap"}
 BLOCK = 4096
 VMBENCH = ""
 
 
 class Ladder(unittest.TestCase):
-    """Runs vmbench io in a folder of its own, below the working folder: /tmp may have no direct I/O."""
+    """Runs vmbench io in a folder of its own, below the working folder: /tmp may have no direct
+    I/O."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="ladder-test.", dir=".")
@@ -29,7 +42,17 @@ class Ladder(unittest.TestCase):
 
     def io(self, *options, status=0):
         """Its rows, after an end with that status, or what it said."""
-        command = [VMBENCH, "io", "--devices", str(self.file), "--span", "4MiB", "--json", str(self.json), *options]
+        command = [
+            VMBENCH,
+            "io",
+            "--devices",
+            str(self.file),
+            "--span",
+            "4MiB",
+            "--json",
+            str(self.json),
+            *options,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         said = done.stdout + done.stderr
         self.assertEqual(done.returncode, status, said)
@@ -56,14 +79,23 @@ class Ladder(unittest.TestCase):
     def test_every_rung_gives_transfers_or_a_reason(self):
         rows = self.io("--ios", "600", "--depth", "16", "--threads", "1,2", "--no-reference")
         self.check_rows(rows, "read")
-        helped = subprocess.run([VMBENCH, "io", "--help"], capture_output=True, text=True, check=True).stdout
-        listed = [line.split()[0] for line in helped.split("Rungs:")[1].splitlines() if line.startswith("  ")]
-        listed = listed[:listed.index("user-space") + 1]
+        helped = subprocess.run(
+            [VMBENCH, "io", "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        listed = [
+            line.split()[0]
+            for line in helped.split("Rungs:")[1].splitlines()
+            if line.startswith("  ")
+        ]
+        listed = listed[: listed.index("vmcache-pool-registered") + 1]
         self.assertEqual(list(dict.fromkeys(row["rung"] for row in rows)), listed)
         self.assertFalse(self.file.exists(), "a file that was made must be removed")
 
     def test_every_rung_writes_what_is_read_back(self):
-        self.check_rows(self.io("--write", "--ios", "600", "--depth", "16", "--threads", "2", "--no-reference"), "write")
+        self.check_rows(
+            self.io("--write", "--ios", "600", "--depth", "16", "--threads", "2", "--no-reference"),
+            "write",
+        )
 
     def test_fio_stands_beside_a_rung(self):
         row = self.io("--rungs", "pread", "--seconds", "0.2", "--threads", "1")[0]
@@ -77,7 +109,9 @@ class Ladder(unittest.TestCase):
             file.seek(5 * BLOCK)
             file.write(other)
             os.fsync(file.fileno())
-        said = self.io("--rungs", "pread", "--ios", "30000", "--threads", "1", "--no-reference", status=1)
+        said = self.io(
+            "--rungs", "pread", "--ios", "30000", "--threads", "1", "--no-reference", status=1
+        )
         self.assertIn("block 5 of ", said)
         self.assertIn("the read brought block 9", said)
 
@@ -89,18 +123,40 @@ class Ladder(unittest.TestCase):
         rows = self.io("--rungs", "pread", "--ios", "100", "--threads", "1", "--no-reference")
         self.assertFalse(rows[0]["verified"])
         self.assertEqual(self.file.read_bytes(), content)
-        rows = self.io("--rungs", "pread", "--ios", "100", "--threads", "1", "--no-reference", "--content-will-be-lost")
+        rows = self.io(
+            "--rungs",
+            "pread",
+            "--ios",
+            "100",
+            "--threads",
+            "1",
+            "--no-reference",
+            "--content-will-be-lost",
+        )
         self.assertTrue(rows[0]["verified"])
 
     def test_bad_options_change_nothing(self):
-        for options in (["--size", "1000"], ["--stripe", "5000"], ["--ios", "3"], ["--rungs", "nosuch"],
-                        ["--icount-clock"], ["--depth", "0"]):
-            done = subprocess.run([VMBENCH, "io", "--devices", str(self.file), *options], capture_output=True,
-                                  text=True, timeout=60, check=False)
+        for options in (
+            ["--size", "1000"],
+            ["--stripe", "5000"],
+            ["--ios", "3"],
+            ["--rungs", "nosuch"],
+            ["--icount-clock"],
+            ["--depth", "0"],
+        ):
+            done = subprocess.run(
+                [VMBENCH, "io", "--devices", str(self.file), *options],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             self.assertNotEqual(done.returncode, 0, options)
             self.assertIn(options[0], done.stdout + done.stderr)
             self.assertFalse(self.file.exists(), options)
-        done = subprocess.run([VMBENCH, "io", "--devices", "/dev/null"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [VMBENCH, "io", "--devices", "/dev/null"], capture_output=True, text=True, check=False
+        )
         self.assertEqual(done.returncode, 1)
         self.assertIn("neither a file, nor a block device", done.stderr)
 

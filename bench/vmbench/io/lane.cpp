@@ -29,7 +29,8 @@ IoLane::IoLane(const LaneConfig& config)
   _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kBlock, bytes)));
   if (_memory == nullptr) throw std::bad_alloc();
   std::memset(_memory.get(), 0xa5, bytes);  // touched, so that no transfer pays for a page fault
-  for (unsigned i = 0; i < config.depth; i++) _slots[i].buffer = _memory.get() + i * config.io_bytes;
+  for (unsigned i = 0; i < config.depth; i++)
+    _slots[i].buffer = _memory.get() + i * config.io_bytes;
 }
 
 void IoLane::begin(std::uint64_t ios, std::uint64_t ticks) {
@@ -54,17 +55,19 @@ void IoLane::mark(const IoSlot& slot) {
 void IoLane::wrong(const IoSlot& slot, std::uint64_t block) const {
   BlockMark found{};
   std::memcpy(&found, slot.buffer + block * kBlock, sizeof found);
-  throw WrongData(fmt::format("block {} of {}, byte {}: the read brought {}", slot.number + block,
-                              _config.layer->devices[slot.device].path, slot.offset + block * kBlock,
-                              found.magic == kBlockMagic ? fmt::format("block {}", found.number)
-                                                         : std::string("bytes that vmbench did not write")));
+  throw WrongData(
+      fmt::format("block {} of {}, byte {}: the read brought {}", slot.number + block,
+                  _config.layer->devices[slot.device].path, slot.offset + block * kBlock,
+                  found.magic == kBlockMagic ? fmt::format("block {}", found.number)
+                                             : std::string("bytes that vmbench did not write")));
 }
 
 void IoLane::failed(const IoSlot& slot, std::int64_t result) const {
   const std::string what =
-      fmt::format("{} of {} bytes at byte {} of {}", _config.write ? "write" : "read", _config.io_bytes,
-                  slot.offset, _config.layer->devices[slot.device].path);
-  if (result < 0) throw RungMissing(fmt::format("{}: {}", what, std::strerror(static_cast<int>(-result))));
+      fmt::format("{} of {} bytes at byte {} of {}", _config.write ? "write" : "read",
+                  _config.io_bytes, slot.offset, _config.layer->devices[slot.device].path);
+  if (result < 0)
+    throw RungMissing(fmt::format("{}: {}", what, std::strerror(static_cast<int>(-result))));
   throw RungMissing(fmt::format("{}: {} bytes transferred", what, result));
 }
 
@@ -80,7 +83,8 @@ void IoLane::check_written(const std::vector<int>& fds) {
     if (got != static_cast<ssize_t>(_config.io_bytes)) failed(slot, got < 0 ? -errno : got);
     verify(slot);
     if (block_salt(slot.buffer) != _config.salt)
-      throw WrongData(fmt::format("block {}: a write that was called a success is not there", number));
+      throw WrongData(
+          fmt::format("block {}: a write that was called a success is not there", number));
   }
 }
 

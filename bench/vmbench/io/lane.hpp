@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// One thread's share of a rung: which block comes next, the buffers, what completed and how long it took. The
-// interfaces differ, this is the same for all, and none of it is a virtual call.
+// One thread's share of a rung: which block comes next, the buffers, what completed and how long it
+// took. The interfaces differ, this is the same for all, and none of it is a virtual call.
 #pragma once
 
 #include <x86intrin.h>
@@ -46,7 +46,8 @@ class IoLane {
   [[nodiscard]] const LaneConfig& config() const { return _config; }
   [[nodiscard]] std::vector<IoSlot>& slots() { return _slots; }
 
-  //! A phase of `ios` transfers, or, where that is 0, one that takes `ticks` of the time stamp counter.
+  //! A phase of `ios` transfers, or, where that is 0, one that takes `ticks` of the time stamp
+  //! counter.
   void begin(std::uint64_t ios, std::uint64_t ticks);
   //! One more transfer is to be started; counts it.
   [[nodiscard]] bool more() {
@@ -66,8 +67,8 @@ class IoLane {
     slot.started_ticks = __rdtsc();
   }
 
-  //! `result`: bytes transferred, or minus errno. Throws RungMissing with the errno for a transfer that failed,
-  //! WrongData for one that brought other bytes than were written.
+  //! `result`: bytes transferred, or minus errno. Throws RungMissing with the errno for a transfer
+  //! that failed, WrongData for one that brought other bytes than were written.
   void finish(const IoSlot& slot, std::int64_t result) {
     _now_ticks = __rdtsc();
     if (result != static_cast<std::int64_t>(_config.io_bytes)) failed(slot, result);

@@ -74,16 +74,18 @@ Device find_device(const std::string& given, std::uint64_t span_bytes) {
   if (S_ISREG(info.st_mode))
     return {Device::Kind::kFile, path, "", static_cast<std::uint64_t>(info.st_size), false};
   if (S_ISBLK(info.st_mode)) {
-    Device device{Device::Kind::kDisk, path, sibling(path, "nvme", "ng"), block_device_bytes(path), false};
+    Device device{Device::Kind::kDisk, path, sibling(path, "nvme", "ng"), block_device_bytes(path),
+                  false};
     if (std::filesystem::exists("/sys/block/" + device.sysfs_name() + "/md"))
       device.kind = Device::Kind::kArray;
     return device;
   }
   const std::string block = S_ISCHR(info.st_mode) ? sibling(path, "ng", "nvme") : "";
   if (block.empty())
-    throw std::runtime_error(fmt::format(
-        "--devices {}: neither a file, nor a block device, nor an NVMe character device (/dev/ngXnY)",
-        given));
+    throw std::runtime_error(
+        fmt::format("--devices {}: neither a file, nor a block device, nor an NVMe character "
+                    "device (/dev/ngXnY)",
+                    given));
   return {Device::Kind::kDisk, block, path, block_device_bytes(block), false};
 }
 
@@ -113,10 +115,10 @@ std::optional<Layer> make_layer(const std::vector<Device>& all, Device::Kind kin
                [&](const Device& device) { return device.kind == kind; });
   if (layer.devices.empty()) return std::nullopt;
   layer.stripe_bytes = options.stripe_bytes;
-  std::uint64_t least = options.span_bytes;
-  for (const Device& device : layer.devices) least = std::min(least, device.bytes);
-  least -= least % layer.stripe_bytes;
-  layer.span_bytes = std::min(options.span_bytes, least * layer.devices.size());
+  std::uint64_t min = options.span_bytes;
+  for (const Device& device : layer.devices) min = std::min(min, device.bytes);
+  min -= min % layer.stripe_bytes;
+  layer.span_bytes = std::min(options.span_bytes, min * layer.devices.size());
   layer.span_bytes -= layer.span_bytes % (layer.stripe_bytes * layer.devices.size());
   if (layer.span_bytes == 0)
     throw std::runtime_error(fmt::format("--devices {}: smaller than a stripe of {} bytes",
@@ -151,7 +153,8 @@ std::string Layer::description() const {
 Layers open_layers(const LayerOptions& options) {
   std::vector<Device> all;
   try {
-    for (const std::string& path : options.paths) all.push_back(find_device(path, options.span_bytes));
+    for (const std::string& path : options.paths)
+      all.push_back(find_device(path, options.span_bytes));
     Layers layers;
     layers.file = make_layer(all, Device::Kind::kFile, options);
     layers.array = make_layer(all, Device::Kind::kArray, options);
@@ -171,7 +174,8 @@ OpenLayer::OpenLayer(const Layer& layer, int flags, bool char_devices) {
     if (fd < 0) {
       const int error = errno;
       for (const int opened : _fds) close(opened);
-      throw RungMissing(fmt::format("open of {}{}: {}", path, (flags & O_DIRECT) != 0 ? " with O_DIRECT" : "",
+      throw RungMissing(fmt::format("open of {}{}: {}", path,
+                                    (flags & O_DIRECT) != 0 ? " with O_DIRECT" : "",
                                     std::strerror(error)));
     }
     vmcache::forgo_access_times(fd);  // as fio does

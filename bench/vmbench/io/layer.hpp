@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the rungs read from: files, md arrays, or several NVMe devices that the bench itself stripes.
+// What the rungs read from: files, md arrays, or several NVMe devices that the bench itself
+// stripes.
 #pragma once
 
 #include <cstdint>
@@ -62,9 +63,10 @@ struct Layers {
   [[nodiscard]] const Layer* bottom() const { return disks ? &*disks : array ? &*array : &*file; }
 };
 
-//! Finds out what the paths are; makes files that do not exist. Numbers every block where that destroys
-//! nothing: in files made here, in what carries the bench's numbers already, and where the user has said that
-//! the content will be lost. Throws std::runtime_error with the path and the reason.
+//! Finds out what the paths are; makes files that do not exist. Numbers every block where that
+//! destroys nothing: in files made here, in what carries the bench's numbers already, and where the
+//! user has said that the content will be lost. Throws std::runtime_error with the path and the
+//! reason.
 [[nodiscard]] Layers open_layers(const LayerOptions& options);
 
 //! Opens the devices. `flags` as open(2). Throws RungMissing with path and errno.

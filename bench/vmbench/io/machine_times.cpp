@@ -16,7 +16,8 @@ MachineTimes machine_times() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return {now_ns(), __rdtsc(),
-          static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(time.tv_nsec),
+          static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000u +
+              static_cast<std::uint64_t>(time.tv_nsec),
           static_cast<std::uint64_t>(usage.ru_nvcsw + usage.ru_nivcsw)};
 }
 

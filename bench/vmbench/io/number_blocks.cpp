@@ -33,8 +33,8 @@ Buffer make_buffer(std::size_t bytes) {
   return Buffer(memory);
 }
 
-//! The first, the last and some other blocks carry their numbers. From the device, not out of the page cache,
-//! wherever there is direct I/O.
+//! The first, the last and some other blocks carry their numbers. From the device, not out of the
+//! page cache, wherever there is direct I/O.
 bool is_numbered(const Layer& layer) {
   const Buffer block = make_buffer(kBlock);
   const std::uint64_t blocks = layer.span_bytes / kBlock;
@@ -45,7 +45,8 @@ bool is_numbered(const Layer& layer) {
     const std::string& path = layer.devices[place.device].path;
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
     if (fd < 0) fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) throw std::runtime_error(fmt::format("--devices {}: open: {}", path, std::strerror(errno)));
+    if (fd < 0)
+      throw std::runtime_error(fmt::format("--devices {}: open: {}", path, std::strerror(errno)));
     const ssize_t got = pread(fd, block.get(), kBlock, static_cast<off_t>(place.offset));
     close(fd);
     if (got != static_cast<ssize_t>(kBlock) || !block_is(block.get(), number)) return false;
@@ -56,11 +57,13 @@ bool is_numbered(const Layer& layer) {
 void write_all(int fd, const std::string& path, const std::byte* data, std::size_t bytes,
                std::uint64_t offset) {
   for (std::size_t done = 0; done < bytes;) {
-    const ssize_t written = pwrite(fd, data + done, bytes - done, static_cast<off_t>(offset + done));
+    const ssize_t written =
+        pwrite(fd, data + done, bytes - done, static_cast<off_t>(offset + done));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0)
-      throw std::runtime_error(fmt::format("--devices {}: write at byte {}: {}", path, offset + done,
-                                           written == 0 ? "nothing written" : std::strerror(errno)));
+      throw std::runtime_error(
+          fmt::format("--devices {}: write at byte {}: {}", path, offset + done,
+                      written == 0 ? "nothing written" : std::strerror(errno)));
     done += static_cast<std::size_t>(written);
   }
 }
@@ -85,7 +88,8 @@ void number_device(const Layer& layer, unsigned index) {
       write_all(fd, device.path, buffer.get(), layer.stripe_bytes, layer.place(start).offset);
     }
     if (fsync(fd) != 0)
-      throw std::runtime_error(fmt::format("--devices {}: fsync: {}", device.path, std::strerror(errno)));
+      throw std::runtime_error(
+          fmt::format("--devices {}: fsync: {}", device.path, std::strerror(errno)));
   } catch (...) {
     close(fd);
     throw;
@@ -102,8 +106,8 @@ void number_blocks(Layer& layer) {
 }
 
 void prepare_content(Layer& layer, const LayerOptions& options) {
-  const bool made =
-      std::all_of(layer.devices.begin(), layer.devices.end(), [](const Device& d) { return d.made; });
+  const bool made = std::all_of(layer.devices.begin(), layer.devices.end(),
+                                [](const Device& d) { return d.made; });
   layer.expendable = made || options.content_will_be_lost;
   if (!made && is_numbered(layer)) {
     layer.verified = true;
@@ -111,9 +115,10 @@ void prepare_content(Layer& layer, const LayerOptions& options) {
   }
   if (!made && !options.content_will_be_lost) {
     if (options.write)
-      throw std::runtime_error(fmt::format(
-          "--write: {} holds something that vmbench did not write; --content-will-be-lost overwrites it",
-          layer.devices.front().path));
+      throw std::runtime_error(
+          fmt::format("--write: {} holds something that vmbench did not write; "
+                      "--content-will-be-lost overwrites it",
+                      layer.devices.front().path));
     return;  // read as it is
   }
   number_blocks(layer);

@@ -3,8 +3,6 @@
 
 #include <array>
 
-#include "io/errors.hpp"
-
 namespace vmbench {
 
 namespace {
@@ -27,8 +25,16 @@ constexpr std::array kRungs{
     Rung{"uring-fs", "io_uring, O_DIRECT, on a file", On::kFile},
     Rung{"uring-md", "the same without the file system, on an md array", On::kArray},
     Rung{"uring", "the same without md: the bench stripes over the block devices"},
-    Rung{"uring-files", "uring with registered files and ring", On::kDisks, Via::kRing, {.files = true}},
-    Rung{"uring-buffers", "uring with registered buffers", On::kDisks, Via::kRing, {.buffers = true}},
+    Rung{"uring-files",
+         "uring with registered files and ring",
+         On::kDisks,
+         Via::kRing,
+         {.files = true}},
+    Rung{"uring-buffers",
+         "uring with registered buffers",
+         On::kDisks,
+         Via::kRing,
+         {.buffers = true}},
     Rung{"uring-deferred",
          "uring with a single issuer and deferred task run",
          On::kDisks,
@@ -59,8 +65,8 @@ constexpr std::array kRungs{
          {.polled = true, .passthrough = true}},
     Rung{"passthrough-all", "passthrough with files, ring and buffers registered, deferred, polled",
          On::kDisks, Via::kRing, kAllPassthrough},
-    Rung{"passthrough-sqpoll", "passthrough-all, submitted and polled by a kernel thread", On::kDisks,
-         Via::kRing, kThreadPassthrough},
+    Rung{"passthrough-sqpoll", "passthrough-all, submitted and polled by a kernel thread",
+         On::kDisks, Via::kRing, kThreadPassthrough},
     Rung{"vmcache-uring",
          "the library's own storage: files and ring registered, deferred",
          On::kDisks,
@@ -77,7 +83,8 @@ constexpr std::array kRungs{
          Via::kLibrary,
          {.files = true, .buffers = true, .deferred = true, .polled = true, .passthrough = true}},
     Rung{"vmcache-pool",
-         "misses of a pool on exmap: a task, an eviction, page-table calls, over vmcache-passthrough",
+         "misses of a pool on exmap: a task, an eviction, page-table calls, over "
+         "vmcache-passthrough",
          On::kDisks,
          Via::kPool,
          {.files = true, .deferred = true, .polled = true, .passthrough = true}},
@@ -86,7 +93,6 @@ constexpr std::array kRungs{
          On::kDisks,
          Via::kPool,
          {.files = true, .buffers = true, .deferred = true, .polled = true, .passthrough = true}},
-    Rung{"user-space", "NVMe from user space (VFIO): not in this tree yet", On::kDisks, Via::kNone},
 };
 
 }  // namespace
@@ -111,10 +117,8 @@ std::unique_ptr<IoWay> make_way(const Rung& rung, IoLane& lane) {
       return make_pool_way(lane, rung.ring);
     case Via::kNull:
       return make_null_way(lane);
-    case Via::kNone:
-      break;
   }
-  throw RungMissing(rung.description);
+  __builtin_unreachable();
 }
 
 }  // namespace vmbench

@@ -10,10 +10,10 @@ namespace vmbench {
 
 //! One row's interface.
 struct Rung {
-  //! Which of the given layers it is for.
+  //! The kind of layer that it runs on.
   enum class On : std::uint8_t { kTop, kFile, kArray, kDisks };
-  //! kNone: no machine can give it yet, and the description says why. kNull: no rung, but the bench's own work.
-  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kPool, kNull, kNone };
+  //! How it transfers. kNull is no rung: it does only the bench's own work.
+  enum class Via : std::uint8_t { kPread, kPreadDirect, kMmap, kRing, kLibrary, kPool, kNull };
 
   const char* name;
   const char* description;

@@ -18,7 +18,8 @@ namespace vmbench {
 
 namespace {
 
-//! Memory for the transfers of all lanes, where it is to be registered: that is done once for a storage.
+//! Memory for the transfers of all lanes, where it is to be registered: that is done once for a
+//! storage.
 struct Arena {
   static constexpr std::size_t kBytes = std::size_t{16} << 20;
   alignas(kBlock) std::byte memory[kBytes];
@@ -28,7 +29,8 @@ Arena arena;
 
 void register_memory(vmcache::Storage& storage) {
   if (const int error = storage.register_memory(arena.memory); error != 0)
-    throw RungMissing(fmt::format("{}: registering memory: {}", storage.description(), std::strerror(error)));
+    throw RungMissing(
+        fmt::format("{}: registering memory: {}", storage.description(), std::strerror(error)));
 }
 
 //! One for all threads of the run, which has a process of its own: the library locks what it opens.
@@ -55,7 +57,8 @@ class LibraryWay final : public IoWay {
     for (vmcache::IoRequest& request : _requests) _free.push_back(&request);
     _batch.reserve(_requests.size());
     if (options.polled && !_queue->polled())
-      throw RungMissing("another thread polls the hardware queue, and two may not (IoUringOptions::polled)");
+      throw RungMissing(
+          "another thread polls the hardware queue, and two may not (IoUringOptions::polled)");
     if (options.buffers) use_arena();
     for (std::size_t i = 0; i < _requests.size(); i++) {
       _requests[i].data = _lane.slots()[i].buffer;
@@ -68,12 +71,14 @@ class LibraryWay final : public IoWay {
     const std::size_t batch = std::min<std::size_t>(_lane.config().batch, _requests.size());
     for (;;) {
       const std::uint64_t start = __rdtsc();
-      // A polled queue is asked often and finds few completions a time: only a batch is worth a submission.
+      // A polled queue is asked often and finds few completions a time: only a batch is worth a
+      // submission.
       const bool submits = (!_polled || _free.size() >= batch) && submit();
       if (_free.size() == _requests.size()) return;
       const std::size_t done =
           _polled ? _queue->reap(_done, 0, 0)
-                  : _queue->reap(_done, static_cast<unsigned>(std::min(batch, in_flight())), 1'000'000'000);
+                  : _queue->reap(_done, static_cast<unsigned>(std::min(batch, in_flight())),
+                                 1'000'000'000);
       for (std::size_t i = 0; i < done; i++) finish(*_done[i]);
       if (_polled && done == 0 && !submits) _lane.add_empty_poll(__rdtsc() - start);
     }

@@ -44,7 +44,8 @@ class MmapWay final : public IoWay {
         std::memcpy(slot.buffer, place, bytes);
       _lane.finish(slot, static_cast<std::int64_t>(bytes));
     }
-    // To take pages out of a mapping is part of what it costs, and fio does it within its count: when it ends.
+    // To take pages out of a mapping is part of what it costs, and fio does it within its count:
+    // when it ends.
     for (const std::span<std::byte> map : _maps) madvise(map.data(), map.size(), MADV_DONTNEED);
   }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Misses of a pool on exmap memory: what a database pays for a page, all included: a task that waits, an eviction, the
-// page-table calls, the transfer. Nearly every fix is a miss, because the pool is small.
+// Misses of a pool on exmap memory: what a database pays for a page, all included: a task that
+// waits, an eviction, the page-table calls, the transfer. Nearly every fix is a miss, because the
+// pool is small.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -22,17 +23,22 @@ namespace {
 constexpr std::uint64_t kPoolShare = 48;  // of the span
 
 std::shared_ptr<vmcache::BufferPool> open_pool(const Layer& layer, const RingOptions& ring) {
-  if (!layer.expendable) throw RungMissing("a database is made on the devices: needs --content-will-be-lost");
+  if (!layer.expendable)
+    throw RungMissing("a database is made on the devices: needs --content-will-be-lost");
   {
     const auto storage = open_library_storage(layer, ring);
     std::vector<std::byte> page(2 * kBlock);
-    std::byte* aligned = page.data() + (kBlock - reinterpret_cast<std::uintptr_t>(page.data()) % kBlock);
+    std::byte* aligned =
+        page.data() + (kBlock - reinterpret_cast<std::uintptr_t>(page.data()) % kBlock);
     if (const int error = storage->write(0, {aligned, kBlock}); error != 0)
       throw RungMissing(std::string("making room for the header: ") + std::strerror(error));
   }
   vmcache::PoolOptions options = library_options(layer, ring);
-  options.recovered =
-      vmcache::RecoveredState{.next_page = layer.span_bytes / kBlock, .free = {}, .roots = {}};
+  options.recovered = vmcache::RecoveredState{.next_page = layer.span_bytes / kBlock,
+                                              .free = {},
+                                              .list_pages = {},
+                                              .roots = {},
+                                              .identity = {}};
   options.capacity_bytes = layer.span_bytes;
   options.pool_bytes = std::max<std::uint64_t>(layer.span_bytes / kPoolShare, 512 * kBlock);
   options.memory = vmcache::MemoryKind::kExmap;

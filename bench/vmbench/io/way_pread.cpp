@@ -14,7 +14,8 @@ class PreadWay final : public IoWay {
  public:
   PreadWay(IoLane& lane, bool direct)
       : _lane(lane),
-        _open(*lane.config().layer, (lane.config().write ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0)) {
+        _open(*lane.config().layer,
+              (lane.config().write ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0)) {
     // Read-ahead would read what nobody asked for.
     for (const int fd : _open.fds()) posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// io_uring on files and block devices, and NVMe passthrough, which is the same ring with longer entries.
+// io_uring on files and block devices, and NVMe passthrough, which is the same ring with longer
+// entries.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
@@ -41,11 +42,12 @@ void check(int result, const std::string& what) {
   if (result < 0) throw RungMissing(fmt::format("{}: {}", what, std::strerror(-result)));
 }
 
-//! A disk without poll queues completes by interrupt, and a polled ring runs on it without a word; that would
-//! measure something else.
+//! A disk without poll queues completes by interrupt, and a polled ring runs on it without a word;
+//! that would measure something else.
 void need_poll_queues(const Layer& layer) {
   for (const Device& device : layer.devices) {
-    if (device.kind != Device::Kind::kDisk) continue;  // files and arrays: the kernel refuses the transfer
+    // Files and arrays: the kernel refuses the transfer.
+    if (device.kind != Device::Kind::kDisk) continue;
     const std::string path = "/sys/block/" + device.sysfs_name() + "/queue/io_poll";
     int polls = 0;
     std::ifstream(path) >> polls;
@@ -71,12 +73,14 @@ std::shared_ptr<vmcache::PollQueues> shared_poll_queues(std::span<const int> fds
   return queues;
 }
 
-//! Two rings that poll one hardware queue on passthrough can make the kernel oops (storage/poll_queues.hpp).
+//! Two rings that poll one hardware queue on passthrough can make the kernel oops
+//! (storage/poll_queues.hpp).
 vmcache::PollQueues::Claim claim_poll_queues(std::span<const int> fds, bool sqpoll) {
   const auto cpu = sqpoll ? std::optional<unsigned>{} : vmcache::cpu_of_pinned_thread();
   auto claim = shared_poll_queues(fds)->claim(cpu);
   if (!claim)
-    throw RungMissing("two rings would poll one hardware queue, at which Linux can oops (nvme.poll_queues)");
+    throw RungMissing(
+        "two rings would poll one hardware queue, at which Linux can oops (nvme.poll_queues)");
   return std::move(*claim);
 }
 
@@ -89,10 +93,12 @@ class RingWay final : public IoWay {
               (lane.config().write ? O_RDWR : O_RDONLY) | (options.passthrough ? 0 : O_DIRECT),
               options.passthrough) {
     if (options.polled) need_poll_queues(*lane.config().layer);
-    if (options.polled && options.passthrough) _claim.emplace(claim_poll_queues(_open.fds(), options.sqpoll));
+    if (options.polled && options.passthrough)
+      _claim.emplace(claim_poll_queues(_open.fds(), options.sqpoll));
     if (options.passthrough)
       for (std::size_t i = 0; i < _open.fds().size(); i++)
-        _namespaces.push_back(identify_namespace(_open.fds()[i], lane.config().layer->devices[i].char_path));
+        _namespaces.push_back(
+            identify_namespace(_open.fds()[i], lane.config().layer->devices[i].char_path));
     set_up();
     try {
       do_register();
@@ -114,11 +120,13 @@ class RingWay final : public IoWay {
   }
 
  private:
-  //! Prepares transfers for free slots; false at the end of the phase, when none is in flight any more. A polled
-  //! ring is asked often and finds few completions a time: there, only a batch is worth a submission.
+  //! Prepares transfers for free slots; false at the end of the phase, when none is in flight any
+  //! more. A polled ring is asked often and finds few completions a time: there, only a batch is
+  //! worth a submission.
   bool fill() {
     const unsigned depth = _lane.config().depth;
-    if (!_options.polled || _free.size() >= std::min(_lane.config().batch, depth) || _free.size() == depth) {
+    if (!_options.polled || _free.size() >= std::min(_lane.config().batch, depth) ||
+        _free.size() == depth) {
       while (!_free.empty() && _lane.more()) {
         prepare(_free.back());
         _free.pop_back();
@@ -133,7 +141,8 @@ class RingWay final : public IoWay {
     reap();
   }
 
-  //! Asks once, without waiting, so that a turn which had nothing to do can be told from one which had.
+  //! Asks once, without waiting, so that a turn which had nothing to do can be told from one which
+  //! had.
   void poll() {
     const std::uint64_t start = __rdtsc();
     const bool submits = ::io_uring_sq_ready(&_ring) > 0;
@@ -157,16 +166,19 @@ class RingWay final : public IoWay {
 
   void do_register() {
     if (_options.files) {
-      check(::io_uring_register_files(&_ring, _open.fds().data(), static_cast<unsigned>(_open.fds().size())),
+      check(::io_uring_register_files(&_ring, _open.fds().data(),
+                                      static_cast<unsigned>(_open.fds().size())),
             "io_uring_register_files");
       const int count = ::io_uring_register_ring_fd(&_ring);
       check(count == 0 ? -EINVAL : count, "io_uring_register_ring_fd");
     }
     if (!_options.buffers) return;
     std::vector<iovec> buffers;
-    for (const IoSlot& slot : _lane.slots()) buffers.push_back({slot.buffer, _lane.config().io_bytes});
-    check(::io_uring_register_buffers(&_ring, buffers.data(), static_cast<unsigned>(buffers.size())),
-          "io_uring_register_buffers");
+    for (const IoSlot& slot : _lane.slots())
+      buffers.push_back({slot.buffer, _lane.config().io_bytes});
+    check(
+        ::io_uring_register_buffers(&_ring, buffers.data(), static_cast<unsigned>(buffers.size())),
+        "io_uring_register_buffers");
   }
 
   static void check_enter(int result) {
@@ -225,7 +237,8 @@ class RingWay final : public IoWay {
     command.data_len = static_cast<std::uint32_t>(_lane.config().io_bytes);
     command.cdw10 = static_cast<std::uint32_t>(lba);
     command.cdw11 = static_cast<std::uint32_t>(lba >> 32);
-    command.cdw12 = static_cast<std::uint32_t>(_lane.config().io_bytes >> space.lba_shift) - 1;  // 0's based
+    // 0's based.
+    command.cdw12 = static_cast<std::uint32_t>(_lane.config().io_bytes >> space.lba_shift) - 1;
   }
 
   unsigned reap() {
@@ -234,10 +247,11 @@ class RingWay final : public IoWay {
     io_uring_for_each_cqe(&_ring, head, cqe) {
       const auto index = static_cast<unsigned>(cqe->user_data);
       if (_options.passthrough && cqe->res != 0)
-        throw RungMissing(fmt::format("passthrough command at byte {}: {}", _lane.slots()[index].offset,
-                                      nvme_result_text(cqe->res)));
-      _lane.finish(_lane.slots()[index],
-                   _options.passthrough ? static_cast<std::int64_t>(_lane.config().io_bytes) : cqe->res);
+        throw RungMissing(fmt::format("passthrough command at byte {}: {}",
+                                      _lane.slots()[index].offset, nvme_result_text(cqe->res)));
+      _lane.finish(_lane.slots()[index], _options.passthrough
+                                             ? static_cast<std::int64_t>(_lane.config().io_bytes)
+                                             : cqe->res);
       _free.push_back(index);
       seen++;
     }

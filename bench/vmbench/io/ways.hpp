@@ -33,15 +33,17 @@ struct RingOptions {
 [[nodiscard]] std::unique_ptr<IoWay> make_pread_way(IoLane& lane, bool direct);
 //! Copies between the mapped file and a buffer.
 [[nodiscard]] std::unique_ptr<IoWay> make_mmap_way(IoLane& lane);
-//! O_DIRECT through an io_uring of the calling thread. Throws RungMissing with the option that was refused.
+//! O_DIRECT through an io_uring of the calling thread. Throws RungMissing with the option that was
+//! refused.
 [[nodiscard]] std::unique_ptr<IoWay> make_ring_way(IoLane& lane, const RingOptions& options);
 
-//! vmcache's Storage and IoQueue, O_DIRECT, all that io_uring has switched on but polling, which `options` tells,
-//! and passthrough, too. Throws RungMissing with the library's error.
+//! vmcache's Storage and IoQueue, O_DIRECT, all that io_uring has switched on but polling, which
+//! `options` tells, and passthrough, too. Throws RungMissing with the library's error.
 [[nodiscard]] std::unique_ptr<IoWay> make_library_way(IoLane& lane, const RingOptions& options);
 //! No transfer: the bench's own work.
 [[nodiscard]] std::unique_ptr<IoWay> make_null_way(IoLane& lane);
-//! Misses of a vmcache pool on exmap memory, by tasks of a Worker. Throws RungMissing with the library's error.
+//! Misses of a vmcache pool on exmap memory, by tasks of a Worker. Throws RungMissing with the
+//! library's error.
 [[nodiscard]] std::unique_ptr<IoWay> make_pool_way(IoLane& lane, const RingOptions& options);
 
 }  // namespace vmbench

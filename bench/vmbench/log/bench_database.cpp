@@ -17,7 +17,7 @@ vmcache::PoolOptions plain_pool_options(const LogBenchOptions& options) {
   // Pages are filled to two thirds and more, and have headers.
   pool.pool_bytes = options.data_bytes * 2 + (std::uint64_t{16} << 20);
   pool.capacity_bytes = pool.pool_bytes * 4;
-  pool.log = [](vmcache::LogLevel level, std::string_view line) {
+  pool.logger = [](vmcache::LogLevel level, std::string_view line) {
     if (level != vmcache::LogLevel::kInfo) fmt::print(stderr, "vmcache: {}\n", line);
   };
   return pool;
@@ -47,9 +47,9 @@ void load(vmcache::Database& database, const LogBenchOptions& options) {
 }
 
 void log_images(vmcache::Database& database, const LogBenchOptions& options) {
-  constexpr std::uint64_t kLeastInPage = 8;
+  constexpr std::uint64_t kMinInPage = 8;
   const KeySpace keys(options.records());
-  for (std::uint64_t record = 0; record < keys.loaded(); record += kLeastInPage)
+  for (std::uint64_t record = 0; record < keys.loaded(); record += kMinInPage)
     update_no_wait(database, keys.key(record), 0);
   database.log().flush();
 }

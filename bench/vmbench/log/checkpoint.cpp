@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// YCSB-A with a log, answered for in groups, without a pause: how much of it is done while no checkpoint runs, and while one
-// does. Each checkpoint has all the pages to write that were dirtied since the one before, and the first change of each page
-// after its begin logs an image, so the load is heavier for a while after it, too.
+// YCSB-A with a log, answered for in groups, without a pause: how much of it is done while no
+// checkpoint runs, and while one does. Each checkpoint has all the pages to write that were dirtied
+// since the one before, and the first change of each page after its begin logs an image, so the
+// load is heavier for a while after it, too.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -41,8 +42,8 @@ struct Window {
 };
 
 struct Windows {
-  std::vector<double> without, during, after, ratios, ratios_after, checkpoint_s, pages, log_without,
-      log_during;
+  std::vector<double> without, during, after, ratios, ratios_after, checkpoint_s, pages,
+      log_without, log_during;
 };
 
 class CheckpointBench {
@@ -63,19 +64,22 @@ class CheckpointBench {
     const auto rounds = [&] {
       pause();  // the threads' own beginnings
       for (unsigned round = 0; round < _options.rounds; round++) {
-        progress.show(
-            fmt::format("checkpoint: round {} of {}, {} threads", round + 1, _options.rounds, threads));
+        progress.show(fmt::format("checkpoint: round {} of {}, {} threads", round + 1,
+                                  _options.rounds, threads));
         add_round(windows);
       }
     };
     (void)run_slice(
-        threads, 0, [&](unsigned thread, const std::atomic<bool>& stop) { return run_client(thread, stop); },
+        threads, 0,
+        [&](unsigned thread, const std::atomic<bool>& stop) { return run_client(thread, stop); },
         rounds);
     return windows;
   }
 
  private:
-  void pause() const { std::this_thread::sleep_for(std::chrono::duration<double>(_options.seconds)); }
+  void pause() const {
+    std::this_thread::sleep_for(std::chrono::duration<double>(_options.seconds));
+  }
 
   std::uint64_t run_client(unsigned thread, const std::atomic<bool>& stop) {
     OpSource source(_shared, SplitMix64::mix(_options.seed + thread));
@@ -98,7 +102,8 @@ class CheckpointBench {
 
   Moment now() {
     Moment moment{.time_ns = now_ns(), .ops = 0, .log_end = _database.log().end()};
-    for (const OpCounter& counter : _counters) moment.ops += counter.ops.load(std::memory_order_relaxed);
+    for (const OpCounter& counter : _counters)
+      moment.ops += counter.ops.load(std::memory_order_relaxed);
     return moment;
   }
 

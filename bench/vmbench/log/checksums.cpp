@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Lookups in data four times the pool's size, with pages that are sealed and checked (PoolOptions::page_header) and with
-// pages that are not.
+// Lookups in data four times the pool's size, with pages that are sealed and checked
+// (PoolOptions::page_header) and with pages that are not.
 #include <fmt/format.h>
 
 #include <array>
@@ -24,25 +24,28 @@ class Side {
   Side(const LogBenchOptions& options, bool sealed, const KeySpace& keys, Progress& progress) {
     vmcache::PoolOptions pool = plain_pool_options(options);
     pool.path = options.file + (sealed ? ".sealed" : ".plain");
-    pool.pool_bytes = std::max<std::uint64_t>(options.data_bytes / 4, std::uint64_t{1} << 20) / 4096 * 4096;
+    pool.pool_bytes =
+        std::max<std::uint64_t>(options.data_bytes / 4, std::uint64_t{1} << 20) / 4096 * 4096;
     pool.page_header = sealed;
     _pool = std::make_unique<vmcache::BufferPool>(pool);
     const vmcache::PageId root = BTreeIndex::build(*_pool, keys, [&](std::uint64_t done) {
-      progress.show(
-          fmt::format("checksums: building {}: {} %", pool.path.string(), done * 100 / keys.loaded()));
+      progress.show(fmt::format("checksums: building {}: {} %", pool.path.string(),
+                                done * 100 / keys.loaded()));
     });
     _pool->checkpoint();
     _index = std::make_unique<BTreeIndex>(*_pool, root);
   }
 
-  Slice slice(const LogBenchOptions& options, SharedWorkload& shared, unsigned threads, std::uint64_t seed) {
+  Slice slice(const LogBenchOptions& options, SharedWorkload& shared, unsigned threads,
+              std::uint64_t seed) {
     const std::uint64_t reads = _pool->stats().read_pages;
     const Slice slice =
         run_slice(threads, options.seconds, [&](unsigned thread, const std::atomic<bool>& stop) {
           OpSource source(shared, SplitMix64::mix(seed + thread));
           vmcache::Worker worker(*_pool);
           std::uint64_t done = 0;
-          for (unsigned i = 0; i < options.tasks; i++) worker.spawn(client(worker, source, stop, done));
+          for (unsigned i = 0; i < options.tasks; i++)
+            worker.spawn(client(worker, source, stop, done));
           worker.run();
           return done;
         });
@@ -53,8 +56,8 @@ class Side {
   void close() { _pool->close(); }
 
  private:
-  vmcache::Task<void> client(vmcache::Worker& worker, OpSource& source, const std::atomic<bool>& stop,
-                             std::uint64_t& done) {
+  vmcache::Task<void> client(vmcache::Worker& worker, OpSource& source,
+                             const std::atomic<bool>& stop, std::uint64_t& done) {
     while (!stop.load(std::memory_order_relaxed)) {
       const Key key = source.next().key;
       Value value;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Commits a second, each waited for by its thread, by the number of threads. In turns with a loop that does nothing but to write
-// as many bytes as the log writes for a group, and to flush: what the device allows one writer.
+// Commits a second, each waited for by its thread, by the number of threads. In turns with a loop
+// that does nothing but to write as many bytes as the log writes for a group, and to flush: what
+// the device allows one writer.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -27,19 +28,22 @@ namespace {
 
 constexpr std::size_t kBlock = 4096;
 
-//! The device without a log: pwrite + fdatasync, one after the other, around in a file that has its blocks already.
+//! The device without a log: pwrite + fdatasync, one after the other, around in a file that has its
+//! blocks already.
 class RawLog {
  public:
-  RawLog(const std::string& path, std::uint64_t bytes) : _bytes(bytes / kMost * kMost) {
+  RawLog(const std::string& path, std::uint64_t bytes) : _bytes(bytes / kMax * kMax) {
     _fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_DIRECT, 0600);
-    if (_fd < 0 && errno == EINVAL) _fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (_fd < 0 && errno == EINVAL)
+      _fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (_fd < 0) fail("opening", path);
-    _block.reset(static_cast<std::byte*>(std::aligned_alloc(kBlock, kMost)));
+    _block.reset(static_cast<std::byte*>(std::aligned_alloc(kBlock, kMax)));
     if (!_block) throw std::bad_alloc();
-    std::memset(_block.get(), 'l', kMost);
-    // Written, as the log's file is after its first round: what was never written costs the file system more.
-    for (std::uint64_t at = 0; at < _bytes; at += kMost)
-      if (pwrite(_fd, _block.get(), kMost, static_cast<off_t>(at)) != static_cast<ssize_t>(kMost))
+    std::memset(_block.get(), 'l', kMax);
+    // Written, as the log's file is after its first round: what was never written costs the file
+    // system more.
+    for (std::uint64_t at = 0; at < _bytes; at += kMax)
+      if (pwrite(_fd, _block.get(), kMax, static_cast<off_t>(at)) != static_cast<ssize_t>(kMax))
         fail("writing", path);
     if (fdatasync(_fd) != 0) fail("flushing", path);
   }
@@ -58,7 +62,7 @@ class RawLog {
     _at += bytes;
   }
 
-  static constexpr std::size_t kMost = std::size_t{1} << 20;
+  static constexpr std::size_t kMax = std::size_t{1} << 20;
 
  private:
   struct Free {
@@ -113,33 +117,36 @@ void commit_slice(vmcache::Database& database, const LogBenchOptions& options, u
 void device_slice(RawLog& raw, const LogBenchOptions& options, Sums& sums) {
   // The log writes whole pages, the one that it has begun again.
   const std::uint64_t group_bytes = sums.flushes == 0 ? 0 : sums.log_bytes / sums.flushes;
-  sums.device_bytes = std::min<std::uint64_t>((group_bytes + kBlock) / kBlock * kBlock, RawLog::kMost);
-  const Slice slice = run_slice(1, options.seconds, [&](unsigned /*thread*/, const std::atomic<bool>& stop) {
-    std::uint64_t done = 0;
-    for (; !stop; done++) raw.write_and_flush(sums.device_bytes);
-    return done;
-  });
+  sums.device_bytes =
+      std::min<std::uint64_t>((group_bytes + kBlock) / kBlock * kBlock, RawLog::kMax);
+  const Slice slice =
+      run_slice(1, options.seconds, [&](unsigned /*thread*/, const std::atomic<bool>& stop) {
+        std::uint64_t done = 0;
+        for (; !stop; done++) raw.write_and_flush(sums.device_bytes);
+        return done;
+      });
   sums.device_per_s.push_back(slice.ops_per_s());
 }
 
 Json row_of(unsigned threads, const Sums& sums) {
   const double flushes = median(sums.flushes_per_s), device = median(sums.device_per_s);
-  return Json{{"part", "commits"},
-              {"threads", threads},
-              {"commits", sums.commits},
-              {"commits_per_s", median(sums.commits_per_s)},
-              {"p50_us", sums.latency.quantile_ns(0.5) / 1000},
-              {"p99_us", sums.latency.quantile_ns(0.99) / 1000},
-              {"max_us", sums.latency.quantile_ns(1) / 1000},
-              {"commits_per_flush", static_cast<double>(sums.commits) /
-                                        static_cast<double>(std::max<std::uint64_t>(sums.flushes, 1))},
-              {"log_bytes_per_commit", static_cast<double>(sums.log_bytes) /
-                                           static_cast<double>(std::max<std::uint64_t>(sums.commits, 1))},
-              {"log_mib_per_s", static_cast<double>(sums.log_bytes) / sums.seconds / (1 << 20)},
-              {"flushes_per_s", flushes},
-              {"device_write_bytes", sums.device_bytes},
-              {"device_flushes_per_s", device},
-              {"of_device", device > 0 ? flushes / device : 0}};
+  return Json{
+      {"part", "commits"},
+      {"threads", threads},
+      {"commits", sums.commits},
+      {"commits_per_s", median(sums.commits_per_s)},
+      {"p50_us", sums.latency.quantile_ns(0.5) / 1000},
+      {"p99_us", sums.latency.quantile_ns(0.99) / 1000},
+      {"max_us", sums.latency.quantile_ns(1) / 1000},
+      {"commits_per_flush", static_cast<double>(sums.commits) /
+                                static_cast<double>(std::max<std::uint64_t>(sums.flushes, 1))},
+      {"log_bytes_per_commit", static_cast<double>(sums.log_bytes) /
+                                   static_cast<double>(std::max<std::uint64_t>(sums.commits, 1))},
+      {"log_mib_per_s", static_cast<double>(sums.log_bytes) / sums.seconds / (1 << 20)},
+      {"flushes_per_s", flushes},
+      {"device_write_bytes", sums.device_bytes},
+      {"device_flushes_per_s", device},
+      {"of_device", device > 0 ? flushes / device : 0}};
 }
 
 }  // namespace
@@ -153,8 +160,8 @@ Json measure_commits(const LogBenchOptions& options) {
   std::vector<Sums> sums(options.threads.size());
   for (unsigned round = 0; round < options.rounds; round++) {
     for (std::size_t i = 0; i < sums.size(); i++) {
-      progress.show(
-          fmt::format("commits: round {} of {}, {} threads", round + 1, options.rounds, options.threads[i]));
+      progress.show(fmt::format("commits: round {} of {}, {} threads", round + 1, options.rounds,
+                                options.threads[i]));
       commit_slice(database, options, options.threads[i], round, sums[i]);
       device_slice(raw, options, sums[i]);
     }

@@ -46,7 +46,8 @@ const std::vector<Part>& all_parts() {
         {"device_flushes_per_s", "device's"},
         {"of_device", "ratio", 2}}},
       {"ycsb",
-       "YCSB-A in memory (Zipf), against a plain pool with as many threads (the most, for those that wait "
+       "YCSB-A in memory (Zipf), against a plain pool with as many threads (the most, for those "
+       "that wait "
        "each time)",
        measure_ycsb_a,
        {{"system", "system"},
@@ -101,7 +102,8 @@ void check(const LogBenchOptions& options) {
   if (options.data_bytes < (1u << 20)) throw CLI::ValidationError("--data", "at least 1MiB");
   for (const std::string& path : {options.file, options.log_path()}) {
     if (std::filesystem::exists(path))
-      throw CLI::ValidationError("--file", path + " exists; name a file that can be made and removed");
+      throw CLI::ValidationError("--file",
+                                 path + " exists; name a file that can be made and removed");
   }
   for (const std::uint64_t interval : options.intervals) {
     if (interval < (1u << 19) || interval % 4096 != 0)
@@ -123,7 +125,8 @@ void write_recovery_tsv(const Report& report, const std::string& path) {
                        mib("log_bytes_found"), row["open_ms"].get<double>());
   }
   out.close();
-  if (!out) throw std::runtime_error(fmt::format("--tsv {}: cannot write: {}", path, std::strerror(errno)));
+  if (!out)
+    throw std::runtime_error(fmt::format("--tsv {}: cannot write: {}", path, std::strerror(errno)));
 }
 
 void set_context(Report& report, const LogBenchOptions& options) {
@@ -140,12 +143,15 @@ void run(const LogBenchOptions& options, const std::vector<std::string>& argumen
   Report all(arguments);
   set_context(all, options);
   for (const Part& part : all_parts()) {
-    if (std::find(options.parts.begin(), options.parts.end(), part.name) == options.parts.end()) continue;
+    if (std::find(options.parts.begin(), options.parts.end(), part.name) == options.parts.end())
+      continue;
     Report report(arguments);
     Json rows;
     try {
-      rows = std::string(part.name) == "recovery" ? part.measure(options)  // which has processes of its own
-                                                  : run_in_child([&] { return part.measure(options); });
+      // Which has processes of its own.
+      rows = std::string(part.name) == "recovery"
+                 ? part.measure(options)
+                 : run_in_child([&] { return part.measure(options); });
     } catch (...) {
       remove_files(options);
       throw;
@@ -174,31 +180,40 @@ void add_options(CLI::App& command, LogBenchOptions& options) {
       ->check(CLI::IsMember(options.parts))
       ->default_str("all");
   command
-      .add_option("--threads", options.threads,
-                  "with commas; where threads never wait, those above the number of CPUs are left out")
+      .add_option(
+          "--threads", options.threads,
+          "with commas; where threads never wait, those above the number of CPUs are left out")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command.add_option("--group", options.group, "ycsb, checkpoint: commits that a client waits for together")
+  command
+      .add_option("--group", options.group,
+                  "ycsb, checkpoint: commits that a client waits for together")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command.add_option("--waiters", options.waiters, "ycsb: threads that wait for each of their commits")
+  command
+      .add_option("--waiters", options.waiters, "ycsb: threads that wait for each of their commits")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command
-      .add_option("--tasks", options.tasks,
-                  "ycsb: a thread's tasks, each of which awaits its commits; checksums: lookups in flight")
+      .add_option(
+          "--tasks", options.tasks,
+          "ycsb: a thread's tasks, each of which awaits its commits; checksums: lookups in flight")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command.add_option("--seconds", options.seconds, "a slice")
       ->check(CLI::Range(0.01, 3600.0))
       ->capture_default_str();
-  command.add_option("--rounds", options.rounds, "slices of each system, by turns; medians are shown")
+  command
+      .add_option("--rounds", options.rounds, "slices of each system, by turns; medians are shown")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   add_size(command, "--data", options.data_bytes, "bytes of keys and values", "256MiB");
-  add_size(command, "--log-capacity", options.log_bytes, "of the log; recovery makes its own", "4GiB");
-  command.add_option("--intervals", options.intervals, "recovery: log between two checkpoints, with commas")
+  add_size(command, "--log-capacity", options.log_bytes, "of the log; recovery makes its own",
+           "4GiB");
+  command
+      .add_option("--intervals", options.intervals,
+                  "recovery: log between two checkpoints, with commas")
       ->delimiter(',')
       ->transform(CLI::AsSizeValue(false))
       ->default_val("8MiB,16MiB,32MiB,64MiB");
@@ -206,9 +221,12 @@ void add_options(CLI::App& command, LogBenchOptions& options) {
       ->check(CLI::Range(0.01, 10.0))
       ->capture_default_str();
   command.add_option("--seed", options.seed, "of keys and operations")->capture_default_str();
-  command.add_option("--file", options.file, "made and removed, as are others whose names begin like it")
+  command
+      .add_option("--file", options.file,
+                  "made and removed, as are others whose names begin like it")
       ->capture_default_str();
-  command.add_option("--log-file", options.log_file, "the log, made and removed")->default_str("FILE.log");
+  command.add_option("--log-file", options.log_file, "the log, made and removed")
+      ->default_str("FILE.log");
   command.add_option("--json", options.json, "write context and rows as JSON to this file");
   command.add_option("--tsv", options.recovery_tsv,
                      "write recovery's figures as columns to this file (bench/plots/recovery.gp)");
@@ -230,7 +248,8 @@ void add_log_command(CLI::App& app, const std::vector<std::string>& arguments) {
   options->tasks = 128;
   CLI::App* command = app.add_subcommand(
       "log",
-      "What transactional safety costs, and how long a recovery takes; each beside its baseline." + listing);
+      "What transactional safety costs, and how long a recovery takes; each beside its baseline." +
+          listing);
   add_options(*command, *options);
   command->callback([options, &arguments] { run(*options, arguments); });
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What `vmbench log` promises: a row for each thing asked, with figures that can be, and no file left behind.
-usage: log_test.py VMBENCH [TEST...]"""
+"""What `vmbench log` promises: a row for each thing asked, with figures that can be, and no file
+left behind. usage: log_test.py VMBENCH [TEST...]"""
 
 import json
 import pathlib
@@ -15,7 +15,8 @@ MIB = 1 << 20
 
 
 class LogCosts(unittest.TestCase):
-    """Runs vmbench log in a folder of its own, below the working folder: /tmp may have no direct I/O."""
+    """Runs vmbench log in a folder of its own, below the working folder: /tmp may have no direct
+    I/O."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="log-test.", dir=".")
@@ -31,8 +32,21 @@ class LogCosts(unittest.TestCase):
     def rows(self, part, *options, data="2MiB"):
         """The rows of one part on little data."""
         path = self.folder / "rows.json"
-        self.vmbench("--parts", part, "--data", data, "--log-capacity", "16MiB", "--seconds", "0.05", "--rounds", "2",
-                     "--json", str(path), *options)
+        self.vmbench(
+            "--parts",
+            part,
+            "--data",
+            data,
+            "--log-capacity",
+            "16MiB",
+            "--seconds",
+            "0.05",
+            "--rounds",
+            "2",
+            "--json",
+            str(path),
+            *options
+        )
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         path.unlink()
         self.assertEqual(list(self.folder.iterdir()), [], "files that were made must be removed")
@@ -46,11 +60,15 @@ class LogCosts(unittest.TestCase):
             self.assertGreater(row["device_flushes_per_s"], 0, row)
             self.assertLessEqual(row["p50_us"], row["p99_us"], row)
             self.assertLessEqual(row["p99_us"], row["max_us"], row)
-            self.assertLessEqual(row["commits_per_flush"], row["threads"] + 1, row)  # no more wait than there are
+            self.assertLessEqual(
+                row["commits_per_flush"], row["threads"] + 1, row
+            )  # no more wait than there are
             self.assertGreater(row["log_bytes_per_commit"], 128, row)  # the record is in it
 
     def test_ycsb_stands_beside_a_pool_without_a_log(self):
-        rows = self.rows("ycsb", "--threads", "1", "--waiters", "4", "--group", "64", "--tasks", "32")
+        rows = self.rows(
+            "ycsb", "--threads", "1", "--waiters", "4", "--group", "64", "--tasks", "32"
+        )
         self.assertEqual([row["tasks"] for row in rows], [None, None, 32, None])
         # Tasks of one thread that wait share a flush.
         self.assertGreater(rows[2]["commits_per_flush"], 2)
@@ -77,20 +95,43 @@ class LogCosts(unittest.TestCase):
     def test_recovery_never_has_more_log_than_an_interval(self):
         tsv = self.folder / "recovery.tsv"
         path = self.folder / "rows.json"
-        self.vmbench("--parts", "recovery", "--data", "2MiB", "--intervals", "1MiB,2MiB", "--tsv", str(tsv), "--json", str(path))
+        self.vmbench(
+            "--parts",
+            "recovery",
+            "--data",
+            "2MiB",
+            "--intervals",
+            "1MiB,2MiB",
+            "--tsv",
+            str(tsv),
+            "--json",
+            str(path),
+        )
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         self.assertEqual({row["interval_bytes"] for row in rows}, {MIB, 2 * MIB})
         for row in rows:
             self.assertGreater(row["changes"], 0, row)
             # What one commit may add after it has found the log just less than half full.
             self.assertLess(row["log_bytes_found"], row["interval_bytes"] + 64 * 1024, row)
-        self.assertGreater(max(row["checkpoints"] for row in rows), 2, "the log must have gone round")
+        self.assertGreater(
+            max(row["checkpoints"] for row in rows), 2, "the log must have gone round"
+        )
         self.assertEqual(len(tsv.read_text(encoding="utf-8").split("\n\n\n")), 2)
 
     def test_bad_options_change_nothing(self):
-        for options in (["--parts", "nosuch"], ["--threads", "0"], ["--data", "1000"], ["--intervals", "1000"]):
-            done = subprocess.run([VMBENCH, "log", "--file", str(self.folder / "db"), *options], capture_output=True,
-                                  text=True, timeout=60, check=False)
+        for options in (
+            ["--parts", "nosuch"],
+            ["--threads", "0"],
+            ["--data", "1000"],
+            ["--intervals", "1000"],
+        ):
+            done = subprocess.run(
+                [VMBENCH, "log", "--file", str(self.folder / "db"), *options],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
             self.assertNotEqual(done.returncode, 0, options)
             self.assertIn(options[0], done.stdout + done.stderr)
         precious = self.folder / "db.log"

@@ -12,8 +12,9 @@ namespace vmbench {
 //! What `vmbench log` was asked for.
 struct LogBenchOptions {
   std::vector<std::string> parts;
-  std::string file = "vmbench-log.db";  //!< made and removed, as are FILE.log, FILE.plain, FILE.sealed
-  std::string log_file;                 //!< FILE.log, if not given
+  //! Made and removed, as are FILE.log, FILE.plain, FILE.sealed.
+  std::string file = "vmbench-log.db";
+  std::string log_file;  //!< FILE.log, if not given
   std::vector<unsigned> threads;
   double seconds = 0.5;  //!< a slice
   unsigned rounds = 5;   //!< slices of each system

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The questions that `vmbench log` answers. Each is asked in a process of its own and gives an array of rows, its
-// baseline among them or in them.
+// The questions that `vmbench log` answers. Each is asked in a process of its own and gives an
+// array of rows, its baseline among them or in them.
 #pragma once
 
 #include "common/report.hpp"

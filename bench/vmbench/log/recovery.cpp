@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// How long opening takes after a process was cut off, by how much it had written to its log: it grows up to what fits between
-// two checkpoints, and no further.
+// How long opening takes after a process was cut off, by how much it had written to its log: it
+// grows up to what fits between two checkpoints, and no further.
 #include <fmt/format.h>
 
 #include <memory>
@@ -30,7 +30,8 @@ vmcache::DatabaseOptions options_for(const LogBenchOptions& options, std::uint64
 }
 
 //! Updates until so many bytes are in the log, and ends without a close, as if killed.
-Json write_and_be_cut_off(const LogBenchOptions& options, std::uint64_t interval, std::uint64_t bytes) {
+Json write_and_be_cut_off(const LogBenchOptions& options, std::uint64_t interval,
+                          std::uint64_t bytes) {
   // Never destroyed: closing is what must not happen.
   auto& database = *new vmcache::Database(options_for(options, interval));
   const KeySpace keys(options.records());
@@ -71,8 +72,8 @@ Json measure_recovery(const LogBenchOptions& options) {
     });
     for (const double written : kWritten) {
       const auto bytes = static_cast<std::uint64_t>(static_cast<double>(interval) * written);
-      progress.show(
-          fmt::format("recovery: {} MiB between checkpoints, {} MiB written", interval >> 20, bytes >> 20));
+      progress.show(fmt::format("recovery: {} MiB between checkpoints, {} MiB written",
+                                interval >> 20, bytes >> 20));
       const Json cut = run_in_child([&] { return write_and_be_cut_off(options, interval, bytes); });
       Json row{{"part", "recovery"}, {"interval_bytes", interval}, {"log_bytes_written", bytes}};
       row.update(cut);

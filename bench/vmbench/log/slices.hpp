@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// On a machine that others use too, only what runs by turns can be compared: short slices of each system, round after
-// round, and the medians.
+// On a machine that others use too, only what runs by turns can be compared: short slices of each
+// system, round after round, and the medians.
 #pragma once
 
 #include <atomic>
@@ -15,13 +15,15 @@ using SliceWork = std::function<std::uint64_t(unsigned thread, const std::atomic
 
 struct Slice {
   std::uint64_t ops = 0;
-  double seconds = 0;  //!< until the last thread had ended, so that what is waited for at the end counts
+  //! Until the last thread had ended, so that what is waited for at the end counts.
+  double seconds = 0;
 
   [[nodiscard]] double ops_per_s() const { return static_cast<double>(ops) / seconds; }
 };
 
-//! Runs `work` on so many threads for so long. `meanwhile`, if given, runs on the calling thread instead of a pause, and
-//! the slice ends when it returns. Throws what the first thread that failed threw.
+//! Runs `work` on so many threads for so long. `meanwhile`, if given, runs on the calling thread
+//! instead of a pause, and the slice ends when it returns. Throws what the first thread that failed
+//! threw.
 Slice run_slice(unsigned threads, double seconds, const SliceWork& work,
                 const std::function<void()>& meanwhile = {});
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// YCSB-A with everything in memory: a B+tree in a plain pool, and the same with transactions and a log. Where commits are waited
-// for one by one, the device's flush is what is measured, unless many wait at a time; so there are three kinds of logged rows:
-// clients that answer for their commits in groups and go on meanwhile, threads with many tasks each of which awaits its
-// commits, and a crowd of threads each of which waits.
+// YCSB-A with everything in memory: a B+tree in a plain pool, and the same with transactions and a
+// log. Where commits are waited for one by one, the device's flush is what is measured, unless many
+// wait at a time; so there are three kinds of logged rows: clients that answer for their commits in
+// groups and go on meanwhile, threads with many tasks each of which awaits its commits, and a crowd
+// of threads each of which waits.
 #include <fmt/format.h>
 
 #include <stdexcept>
@@ -67,12 +68,13 @@ class Arena {
     const std::uint64_t flushes = _database.log().flushes(), checkpoints = _database.checkpoints();
     const vmcache::Lsn end = _database.log().end();
     std::vector<Histogram> waits(run.threads);
-    const Slice slice =
-        run_slice(run.threads, _options.seconds, [&](unsigned thread, const std::atomic<bool>& stop) {
+    const Slice slice = run_slice(
+        run.threads, _options.seconds, [&](unsigned thread, const std::atomic<bool>& stop) {
           OpSource source(_shared, SplitMix64::mix(_options.seed + round * 4096 + thread));
           if (run.way == Way::kPlain) return run_plain(source, stop);
           if (run.way == Way::kTasks) return run_tasks(source, stop, waits[thread]);
-          return run_logged(source, run.way == Way::kGroups ? _options.group : 1, stop, waits[thread]);
+          return run_logged(source, run.way == Way::kGroups ? _options.group : 1, stop,
+                            waits[thread]);
         });
     run.ops_per_s.push_back(slice.ops_per_s());
     run.ops += slice.ops;
@@ -122,7 +124,8 @@ class Arena {
   std::uint64_t run_tasks(OpSource& source, const std::atomic<bool>& stop, Histogram& waits) {
     std::uint64_t done = 0;
     vmcache::Worker worker(_database.pool());
-    for (unsigned i = 0; i < _options.tasks; i++) worker.spawn(run_task(worker, source, stop, done, waits));
+    for (unsigned i = 0; i < _options.tasks; i++)
+      worker.spawn(run_task(worker, source, stop, done, waits));
     worker.run();
     return done;
   }
@@ -154,20 +157,21 @@ Json row_of(const Run& run, double baseline, const LogBenchOptions& options) {
   const double ops_per_s = median(run.ops_per_s);
   const auto updates = static_cast<double>(run.ops) / 2;
   const auto of = [&](double value) { return logged ? Json(value) : Json(nullptr); };
-  return Json{{"part", "ycsb-a"},
-              {"system", name_of(run.way)},
-              {"threads", run.threads},
-              {"group", run.way == Way::kGroups ? Json(options.group) : Json(nullptr)},
-              {"tasks", run.way == Way::kTasks ? Json(options.tasks) : Json(nullptr)},
-              {"ops", run.ops},
-              {"ops_per_s", ops_per_s},
-              {"ratio", of(ops_per_s / baseline)},
-              {"durable_p50_us", of(run.waits.quantile_ns(0.5) / 1000)},
-              {"durable_p99_us", of(run.waits.quantile_ns(0.99) / 1000)},
-              {"commits_per_flush", of(run.flushes > 0 ? updates / static_cast<double>(run.flushes) : 0)},
-              {"log_bytes_per_update", of(static_cast<double>(run.log_bytes) / updates)},
-              {"checkpoints", of(static_cast<double>(run.checkpoints))},
-              {"samples_ops_per_s", run.ops_per_s}};
+  return Json{
+      {"part", "ycsb-a"},
+      {"system", name_of(run.way)},
+      {"threads", run.threads},
+      {"group", run.way == Way::kGroups ? Json(options.group) : Json(nullptr)},
+      {"tasks", run.way == Way::kTasks ? Json(options.tasks) : Json(nullptr)},
+      {"ops", run.ops},
+      {"ops_per_s", ops_per_s},
+      {"ratio", of(ops_per_s / baseline)},
+      {"durable_p50_us", of(run.waits.quantile_ns(0.5) / 1000)},
+      {"durable_p99_us", of(run.waits.quantile_ns(0.99) / 1000)},
+      {"commits_per_flush", of(run.flushes > 0 ? updates / static_cast<double>(run.flushes) : 0)},
+      {"log_bytes_per_update", of(static_cast<double>(run.log_bytes) / updates)},
+      {"checkpoints", of(static_cast<double>(run.checkpoints))},
+      {"samples_ops_per_s", run.ops_per_s}};
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ double ms_since(std::uint64_t start) {
   return static_cast<double>(now_ns() - start) * 1e-6;
 }
 
-//! Makes the database in an empty file, then opens it again; each as the only thing its process does.
+//! Makes the database in an empty file, then opens it again; each as the only thing its process
+//! does.
 Json open_once(const OpenOptions& options, std::uint64_t capacity, bool create) {
   vmcache::PoolOptions pool_options;
   pool_options.path = options.file;
@@ -64,7 +65,8 @@ Json open_once(const OpenOptions& options, std::uint64_t capacity, bool create) 
 void run(const OpenOptions& options, const std::vector<std::string>& arguments) {
   Report report(arguments);
   if (std::filesystem::exists(options.file))
-    throw CLI::ValidationError("--file", options.file + " exists; name a file that can be made and removed");
+    throw CLI::ValidationError("--file",
+                               options.file + " exists; name a file that can be made and removed");
   for (const std::uint64_t capacity : options.capacities) {
     for (const bool create : {true, false})
       report.add_row(run_in_child([&] { return open_once(options, capacity, create); }));
@@ -86,7 +88,8 @@ void add_open_command(CLI::App& app, const std::vector<std::string>& arguments) 
   auto options = std::make_shared<OpenOptions>();
   CLI::App* command = app.add_subcommand(
       "open", "Time and memory that opening a database takes, by its capacity, on an empty file.");
-  command->add_option("--capacity", options->capacities, "capacities, with commas (suffixes GiB, TiB)")
+  command
+      ->add_option("--capacity", options->capacities, "capacities, with commas (suffixes GiB, TiB)")
       ->delimiter(',')
       ->transform(CLI::AsSizeValue(false))
       ->default_str("1GiB,1TiB,16TiB");

@@ -12,7 +12,7 @@ inline constexpr std::size_t kPage = 4096;
 //! Number of a page in an area.
 using PageIndex = std::uint32_t;
 
-//! An anonymous private area without huge pages: what stock Linux offers a pool.
+//! An anonymous private area without huge pages: what Linux offers a pool without exmap.
 class AnonymousArea {
  public:
   //! Throws std::system_error.
@@ -22,7 +22,9 @@ class AnonymousArea {
   AnonymousArea& operator=(const AnonymousArea&) = delete;
 
   [[nodiscard]] std::byte* base() const { return _base; }
-  [[nodiscard]] std::byte* page(PageIndex index) const { return _base + std::size_t{index} * kPage; }
+  [[nodiscard]] std::byte* page(PageIndex index) const {
+    return _base + std::size_t{index} * kPage;
+  }
   [[nodiscard]] std::size_t bytes() const { return _bytes; }
 
  private:

@@ -6,8 +6,8 @@
 
 namespace vmbench {
 
-//! TLB shootdown interrupts of all CPUs since boot (the TLB row of /proc/interrupts); nothing where there is
-//! no such row.
+//! TLB shootdown interrupts of all CPUs since boot (the TLB row of /proc/interrupts); nothing where
+//! there is no such row.
 [[nodiscard]] std::optional<std::uint64_t> tlb_shootdowns();
 
 //! Instructions, user and kernel, of the calling thread from construction on.

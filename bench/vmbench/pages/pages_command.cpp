@@ -28,12 +28,14 @@ struct PagesOptions {
 std::vector<PagesRun> plan(const PagesOptions& options) {
   std::vector<PagesRun> runs;
   for (const WayEntry& way : all_ways()) {
-    if (std::find(options.ways.begin(), options.ways.end(), way.name) == options.ways.end()) continue;
+    if (std::find(options.ways.begin(), options.ways.end(), way.name) == options.ways.end())
+      continue;
     for (const unsigned locality : options.localities)
       for (const unsigned batch : way.batched ? options.batches : std::vector<unsigned>{1})
         for (const unsigned threads : options.threads)
           for (const bool spinner : {false, true}) {
-            if ((spinner && options.spinner == "off") || (!spinner && options.spinner == "on")) continue;
+            if ((spinner && options.spinner == "off") || (!spinner && options.spinner == "on"))
+              continue;
             runs.push_back({&way, batch, threads, spinner, locality, options.area_bytes / kPage,
                             options.seconds, options.icount_clock});
           }
@@ -48,8 +50,9 @@ void check(const PagesOptions& options) {
       for (const unsigned locality : options.localities)
         if (pages / threads / locality * locality < std::size_t{4} * batch)
           throw CLI::ValidationError(
-              "--area", fmt::format("{} pages are too few for {} threads with batches of {} (at least {})",
-                                    pages, threads, batch, std::size_t{4} * batch * threads));
+              "--area",
+              fmt::format("{} pages are too few for {} threads with batches of {} (at least {})",
+                          pages, threads, batch, std::size_t{4} * batch * threads));
 }
 
 void run_pages(const PagesOptions& options, const std::vector<std::string>& arguments) {
@@ -61,8 +64,8 @@ void run_pages(const PagesOptions& options, const std::vector<std::string>& argu
   const std::vector<PagesRun> runs = plan(options);
   Progress progress;
   for (std::size_t i = 0; i < runs.size(); i++) {
-    progress.show(fmt::format("[{}/{}] {} batch {} threads {}", i + 1, runs.size(), runs[i].way->name,
-                              runs[i].batch, runs[i].threads));
+    progress.show(fmt::format("[{}/{}] {} batch {} threads {}", i + 1, runs.size(),
+                              runs[i].way->name, runs[i].batch, runs[i].threads));
     report.add_row(measure(runs[i]));
   }
   progress.clear();
@@ -93,7 +96,8 @@ void add_pages_command(CLI::App& app, const std::vector<std::string>& arguments)
   CLI::App* command = app.add_subcommand(
       "pages",
       "What giving back one 4 KiB page and getting another costs.\n"
-      "Half of an area is resident. Each thread gives back a batch of its resident pages and gets as many "
+      "Half of an area is resident. Each thread gives back a batch of its resident pages and gets "
+      "as many "
       "others,\n"
       "in random order; a page in the figures is one given back and one got, written to. Ways:" +
           listing);
@@ -115,17 +119,21 @@ void add_pages_command(CLI::App& app, const std::vector<std::string>& arguments)
       ->delimiter(',')
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
-  command->add_option("--spinner", options->spinner, "a further thread of the process spins on another core")
+  command
+      ->add_option("--spinner", options->spinner,
+                   "a further thread of the process spins on another core")
       ->check(CLI::IsMember({"off", "on", "both"}))
       ->capture_default_str();
-  command->add_option("--area", options->area_bytes, "bytes of the page area (suffixes KiB, MiB, GiB)")
+  command
+      ->add_option("--area", options->area_bytes, "bytes of the page area (suffixes KiB, MiB, GiB)")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command->add_option("--seconds", options->seconds, "seconds a row")
       ->check(CLI::Range(0.001, 3600.0))
       ->capture_default_str();
-  command->add_flag("--icount-clock", options->icount_clock,
-                    "the clock counts instructions (QEMU -icount shift=0): report its nanoseconds as such");
+  command->add_flag(
+      "--icount-clock", options->icount_clock,
+      "the clock counts instructions (QEMU -icount shift=0): report its nanoseconds as such");
   command->add_option("--json", options->json, "write context and rows as JSON to this file");
   command->callback([options, &arguments] { run_pages(*options, arguments); });
 }

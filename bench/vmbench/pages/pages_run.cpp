@@ -46,7 +46,8 @@ std::vector<PageIndex> shuffled_pages(std::size_t pages, unsigned locality) {
   std::vector<PageIndex> clusters(pages / locality);
   std::iota(clusters.begin(), clusters.end(), PageIndex{0});
   SplitMix64 random(42);
-  for (std::size_t i = clusters.size() - 1; i > 0; i--) std::swap(clusters[i], clusters[random.below(i + 1)]);
+  for (std::size_t i = clusters.size() - 1; i > 0; i--)
+    std::swap(clusters[i], clusters[random.below(i + 1)]);
   std::vector<PageIndex> order;
   order.reserve(clusters.size() * locality);
   for (const PageIndex cluster : clusters)
@@ -54,16 +55,18 @@ std::vector<PageIndex> shuffled_pages(std::size_t pages, unsigned locality) {
   return order;
 }
 
-//! A thread's own pages, scattered over the whole area: a ring in which a window of half its length is
-//! resident. Giving back at the window's tail and getting at its head is random in addresses, and each page
-//! rests equally long.
+//! A thread's own pages, scattered over the whole area: a ring in which a window of half its length
+//! is resident. Giving back at the window's tail and getting at its head is random in addresses,
+//! and each page rests equally long.
 class Ring {
  public:
   Ring(std::span<const PageIndex> pages, unsigned batch) : _batch(batch) {
     const std::size_t usable = pages.size() / (2 * batch) * (2 * batch);
     _pages.assign(pages.begin(), pages.begin() + static_cast<std::ptrdiff_t>(usable));
   }
-  [[nodiscard]] std::span<const PageIndex> window() const { return {_pages.data(), _pages.size() / 2}; }
+  [[nodiscard]] std::span<const PageIndex> window() const {
+    return {_pages.data(), _pages.size() / 2};
+  }
   [[nodiscard]] std::span<const PageIndex> tail() const { return {&_pages[_position], _batch}; }
   [[nodiscard]] std::span<const PageIndex> head() const {
     return {&_pages[(_position + _pages.size() / 2) % _pages.size()], _batch};
@@ -131,7 +134,8 @@ std::vector<Ring> deal(const PagesRun& run) {
   return rings;
 }
 
-std::vector<WorkerResult> run_workers(const PagesRun& run, PageWay& way, const std::vector<int>& cpus,
+std::vector<WorkerResult> run_workers(const PagesRun& run, PageWay& way,
+                                      const std::vector<int>& cpus,
                                       std::optional<std::uint64_t>& shootdowns) {
   std::vector<Ring> rings = deal(run);
   std::vector<WorkerResult> results(run.threads);
@@ -180,8 +184,8 @@ void check_resident(const PagesRun& run, const PageWay& way) {
   const std::size_t found = resident_pages(way.area());
   // A probe of the kernel's abilities at opening may have left the first page.
   if (found < expected || found > expected + 1)
-    throw std::runtime_error(
-        fmt::format("{}: {} pages are resident after the run, expected {}", run.way->name, found, expected));
+    throw std::runtime_error(fmt::format("{}: {} pages are resident after the run, expected {}",
+                                         run.way->name, found, expected));
 }
 
 Json empty_row(const PagesRun& run) {
@@ -224,7 +228,8 @@ void fill_row(const PagesRun& run, const std::vector<WorkerResult>& results,
     row["instructions_per_page"] = busy_ns / pages;
   else if (counted)
     row["instructions_per_page"] = instructions / pages;
-  if (times.fallbacks != 0) row["fallbacks_per_page"] = static_cast<double>(times.fallbacks) / pages;
+  if (times.fallbacks != 0)
+    row["fallbacks_per_page"] = static_cast<double>(times.fallbacks) / pages;
 }
 
 }  // namespace
@@ -234,8 +239,8 @@ Json measure(const PagesRun& run) {
   const std::vector<int> cpus = allowed_cpus();
   try {
     if (run.spinner && run.threads >= cpus.size())
-      throw Refused(
-          fmt::format("no core is left for the spinner: {} threads on {} cores", run.threads, cpus.size()));
+      throw Refused(fmt::format("no core is left for the spinner: {} threads on {} cores",
+                                run.threads, cpus.size()));
     const std::unique_ptr<PageWay> way = run.way->make({run.pages, run.pages / 2, run.threads});
     std::optional<Spinner> spinner;
     if (run.spinner) spinner.emplace(cpus[run.threads]);

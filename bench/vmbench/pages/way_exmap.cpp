@@ -40,8 +40,8 @@ class ExmapWay final : public PageWay {
 
   void exchange(unsigned thread, std::span<const PageIndex> give, std::span<const PageIndex> get,
                 ExchangeTimes& times) override {
-    // The frames that are freed are the ones that are allocated, so a batch goes in parts of an interface
-    // page.
+    // The frames that are freed are the ones that are allocated, so a batch goes in parts of an
+    // interface page.
     for (std::size_t done = 0; done < give.size(); done += kBatchMax) {
       const std::size_t count = std::min(kBatchMax, give.size() - done);
       const std::uint64_t start = now_ns();
@@ -62,11 +62,11 @@ class ExmapWay final : public PageWay {
     exmap_ioctl_setup setup{};
     setup.fd = -1;
     setup.max_interfaces = static_cast<int>(config.threads);
-    // Each interface may keep some frames in stock beside those that are mapped.
+    // Each interface may keep some free frames beside those that are mapped.
     setup.buffer_size = config.resident + config.threads * std::size_t{1024};
     if (ioctl(_fd, EXMAP_IOCTL_SETUP, &setup) != 0)
-      throw Refused(
-          fmt::format("EXMAP_IOCTL_SETUP of {} frames: {}", setup.buffer_size, std::strerror(errno)));
+      throw Refused(fmt::format("EXMAP_IOCTL_SETUP of {} frames: {}", setup.buffer_size,
+                                std::strerror(errno)));
     _base = static_cast<std::byte*>(map(_bytes, EXMAP_OFF_EXMAP));
     for (unsigned i = 0; i < config.threads; i++)
       _interfaces.push_back(static_cast<exmap_user_interface*>(
@@ -74,8 +74,10 @@ class ExmapWay final : public PageWay {
   }
 
   void* map(std::size_t bytes, std::uint64_t offset) const {
-    void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, _fd, static_cast<off_t>(offset));
-    if (address == MAP_FAILED) throw std::system_error(errno, std::generic_category(), "mmap of /dev/exmap");
+    void* address =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, _fd, static_cast<off_t>(offset));
+    if (address == MAP_FAILED)
+      throw std::system_error(errno, std::generic_category(), "mmap of /dev/exmap");
     return address;
   }
 

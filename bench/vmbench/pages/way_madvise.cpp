@@ -10,7 +10,8 @@ namespace vmbench {
 
 namespace {
 
-//! What the published vmcache does: one call and, with a second running thread, one shootdown a page.
+//! What the published vmcache does: one call and, with a second running thread, one shootdown a
+//! page.
 class MadviseWay final : public TwoStepWay {
  public:
   using TwoStepWay::TwoStepWay;

@@ -12,7 +12,9 @@ class MergedWay final : public TwoStepWay {
   using TwoStepWay::TwoStepWay;
 
  private:
-  void give_back(std::span<const PageIndex> pages) override { advise_runs(_area, pages, MADV_DONTNEED); }
+  void give_back(std::span<const PageIndex> pages) override {
+    advise_runs(_area, pages, MADV_DONTNEED);
+  }
 };
 
 }  // namespace

@@ -51,7 +51,9 @@ class PopulateVectorWay final : public TwoStepWay {
   }
 
  private:
-  void give_back(std::span<const PageIndex> pages) override { _self.advise(_area, pages, MADV_DONTNEED); }
+  void give_back(std::span<const PageIndex> pages) override {
+    _self.advise(_area, pages, MADV_DONTNEED);
+  }
   void get(std::span<const PageIndex> pages) override {
     _self.advise(_area, pages, MADV_POPULATE_WRITE);
     TwoStepWay::get(pages);

@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::size_t kVectorMax = 512;
 
-// glibc's wrapper is declared only with _GNU_SOURCE quirks on some releases; the call itself is stable ABI.
+// glibc's wrapper is declared only with _GNU_SOURCE quirks on some releases; the call itself is
+// stable ABI.
 ssize_t process_madvise_call(int pidfd, const iovec* vector, std::size_t length, int advice) {
   return syscall(SYS_process_madvise, pidfd, vector, length, advice, 0u);
 }
@@ -43,7 +44,8 @@ SelfMadvise::~SelfMadvise() {
   close(_pidfd);
 }
 
-void SelfMadvise::advise(const AnonymousArea& area, std::span<const PageIndex> pages, int advice) const {
+void SelfMadvise::advise(const AnonymousArea& area, std::span<const PageIndex> pages,
+                         int advice) const {
   iovec vector[kVectorMax];
   while (!pages.empty()) {
     const std::size_t count = std::min(pages.size(), kVectorMax);
@@ -59,10 +61,13 @@ namespace {
 
 class ProcessMadviseWay final : public TwoStepWay {
  public:
-  explicit ProcessMadviseWay(const WayConfig& config) : TwoStepWay(config), _self(_area, MADV_DONTNEED) {}
+  explicit ProcessMadviseWay(const WayConfig& config)
+      : TwoStepWay(config), _self(_area, MADV_DONTNEED) {}
 
  private:
-  void give_back(std::span<const PageIndex> pages) override { _self.advise(_area, pages, MADV_DONTNEED); }
+  void give_back(std::span<const PageIndex> pages) override {
+    _self.advise(_area, pages, MADV_DONTNEED);
+  }
 
   SelfMadvise _self;
 };

@@ -39,7 +39,8 @@ int open_userfaultfd() {
   return fd;
 }
 
-//! The frame goes from the evicted page straight to the loaded one: nothing is freed, allocated or zeroed.
+//! The frame goes from the evicted page straight to the loaded one: nothing is freed, allocated or
+//! zeroed.
 class UffdMoveWay final : public PageWay {
  public:
   explicit UffdMoveWay(const WayConfig& config) : _area(config.pages), _fd(open_userfaultfd()) {
@@ -56,11 +57,12 @@ class UffdMoveWay final : public PageWay {
     for (const PageIndex page : get) touch(page);
   }
 
-  void exchange(unsigned /*thread*/, std::span<const PageIndex> give, std::span<const PageIndex> get,
-                ExchangeTimes& times) override {
+  void exchange(unsigned /*thread*/, std::span<const PageIndex> give,
+                std::span<const PageIndex> get, ExchangeTimes& times) override {
     for (std::size_t i = 0; i < give.size();) {
       std::size_t end = i + 1;
-      while (end < give.size() && give[end] == give[end - 1] + 1 && get[end] == get[end - 1] + 1) end++;
+      while (end < give.size() && give[end] == give[end - 1] + 1 && get[end] == get[end - 1] + 1)
+        end++;
       move(give[i], get[i], end - i, times);
       i = end;
     }
@@ -74,10 +76,10 @@ class UffdMoveWay final : public PageWay {
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_MOVE;
     if (ioctl(_fd, UFFDIO_API, &api) != 0)
-      throw Refused(
-          fmt::format("UFFDIO_API with UFFD_FEATURE_MOVE: {} (Linux has it from 6.8)", std::strerror(errno)));
-    // Write-protect mode and no write protection set: a touch of a page without a frame stays a plain
-    // zero-page fault, which missing mode would turn into a message that nobody reads.
+      throw Refused(fmt::format("UFFDIO_API with UFFD_FEATURE_MOVE: {} (Linux has it from 6.8)",
+                                std::strerror(errno)));
+    // Write-protect mode and no write protection set: a touch of a page without a frame stays a
+    // plain zero-page fault, which missing mode would turn into a message that nobody reads.
     uffdio_register area{};
     area.range = {reinterpret_cast<std::uintptr_t>(_area.base()), _area.bytes()};
     area.mode = UFFDIO_REGISTER_MODE_WP;
@@ -102,12 +104,15 @@ class UffdMoveWay final : public PageWay {
         throw std::system_error(error, std::generic_category(), "UFFDIO_MOVE");
       }
     }
-    // Pinned or contended for long: give the rest back the plain way; the caller's touch gets new frames.
+    // Pinned or contended for long: give the rest back the plain way; the caller's touch gets new
+    // frames.
     madvise(_area.page(from) + moved * kPage, (pages - moved) * kPage, MADV_DONTNEED);
     times.fallbacks += pages - moved;
   }
 
-  void touch(PageIndex page) const { *reinterpret_cast<volatile std::uint8_t*>(_area.page(page)) = 1; }
+  void touch(PageIndex page) const {
+    *reinterpret_cast<volatile std::uint8_t*>(_area.page(page)) = 1;
+  }
 
   AnonymousArea _area;
   int _fd;

@@ -46,8 +46,8 @@ class PageWay {
   virtual void fill(unsigned thread, std::span<const PageIndex> get) = 0;
   //! Gives back the resident pages `give` and makes the others, `get`, resident and written.
   //! Both have the same length, at most a batch. Throws std::system_error.
-  virtual void exchange(unsigned thread, std::span<const PageIndex> give, std::span<const PageIndex> get,
-                        ExchangeTimes& times) = 0;
+  virtual void exchange(unsigned thread, std::span<const PageIndex> give,
+                        std::span<const PageIndex> get, ExchangeTimes& times) = 0;
   //! The area, for the check that a run left as many pages resident as it began with.
   [[nodiscard]] virtual std::span<std::byte> area() const = 0;
 };
@@ -75,7 +75,9 @@ class TwoStepWay : public PageWay {
   virtual void get(std::span<const PageIndex> pages) {
     for (const PageIndex page : pages) touch(page);
   }
-  void touch(PageIndex page) const { *reinterpret_cast<volatile std::uint8_t*>(_area.page(page)) = 1; }
+  void touch(PageIndex page) const {
+    *reinterpret_cast<volatile std::uint8_t*>(_area.page(page)) = 1;
+  }
 
   AnonymousArea _area;
 };

@@ -33,13 +33,16 @@ bool read_header(int fd, FileHeader& header) {
 void write_header(const std::string& path, int fd, const FileHeader& header) {
   alignas(kPageBytes) std::byte page[kPageBytes]{};
   std::memcpy(page, &header, sizeof header);
-  if (pwrite(fd, page, kPageBytes, 0) != static_cast<ssize_t>(kPageBytes)) fail(path, "writing the header");
+  if (pwrite(fd, page, kPageBytes, 0) != static_cast<ssize_t>(kPageBytes))
+    fail(path, "writing the header");
 }
 
 //! Pages in ascending order, written in large pieces.
 class FileSink {
  public:
-  FileSink(const std::string& path, int fd) : _path(path), _fd(fd) { _buffer.reserve(kBufferBytes); }
+  FileSink(const std::string& path, int fd) : _path(path), _fd(fd) {
+    _buffer.reserve(kBufferBytes);
+  }
 
   PageNo allocate() { return _next++; }
   void write(PageNo page, const std::byte* bytes) {
@@ -54,8 +57,8 @@ class FileSink {
   void flush() {
     const auto offset = static_cast<off_t>(_first * kPageBytes);
     for (std::size_t done = 0; done < _buffer.size();) {
-      const ssize_t written =
-          pwrite(_fd, _buffer.data() + done, _buffer.size() - done, offset + static_cast<off_t>(done));
+      const ssize_t written = pwrite(_fd, _buffer.data() + done, _buffer.size() - done,
+                                     offset + static_cast<off_t>(done));
       if (written <= 0) fail(_path, "writing pages");
       done += static_cast<std::size_t>(written);
     }
@@ -83,7 +86,8 @@ File::File(const std::string& path, std::uint64_t records, bool direct)
     ::close(_fd);
     throw std::runtime_error(fmt::format("{}: does not hold {} records of vmbench", path, records));
   }
-  // Room for as many pages again and for 1 GiB, so that inserts need not grow the file while they are timed (sparse).
+  // Room for as many pages again and for 1 GiB, so that inserts need not grow the file while they
+  // are timed (sparse).
   _pages = _header.next_page * 2 + (std::uint64_t{1} << 30) / kPageBytes;
   if (ftruncate(_fd, static_cast<off_t>(_pages * kPageBytes)) != 0) fail(path, "ftruncate");
 }

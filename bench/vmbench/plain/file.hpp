@@ -8,7 +8,8 @@
 
 namespace vmbench::plain {
 
-//! A plain file, open for direct or buffered access, with room for inserts behind what was loaded (sparse).
+//! A plain file, open for direct or buffered access, with room for inserts behind what was loaded
+//! (sparse).
 class File {
  public:
   //! Throws std::runtime_error; also if the file does not hold `records` records.
@@ -34,7 +35,8 @@ class File {
 
 //! True if `path` holds `records` records as they were loaded.
 [[nodiscard]] bool is_pristine(const std::string& path, std::uint64_t records);
-//! Builds it, with progress shown, and leaves none of it in the page cache. Throws std::runtime_error.
+//! Builds it, with progress shown, and leaves none of it in the page cache. Throws
+//! std::runtime_error.
 void build(const std::string& path, std::uint64_t records);
 
 }  // namespace vmbench::plain

@@ -10,7 +10,8 @@
 
 namespace vmbench::plain {
 
-//! The file mapped shared: the kernel caches, evicts and writes back. Latches stand beside it, one a page.
+//! The file mapped shared: the kernel caches, evicts and writes back. Latches stand beside it, one
+//! a page.
 class MmapCache {
  public:
   class Shared;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The peers' B+tree on pages: fixed-length records, the simplest layout that is not slow. The same bytes
-// serve mmap, the hash-table pool and, for a comparison of caches alone, vmcache.
+// The peers' B+tree on pages: fixed-length records, the simplest layout that is not slow. The same
+// bytes serve mmap, the hash-table pool and, for a comparison of caches alone, vmcache.
 #pragma once
 
 #include <algorithm>
@@ -67,8 +67,8 @@ inline Inner& inner(std::byte* page) {
   return *reinterpret_cast<Inner*>(page);
 }
 
-//! First position whose key is not below `key`. `count` is bounded by the caller where the page may change
-//! meanwhile.
+//! First position whose key is not below `key`. `count` is bounded by the caller where the page may
+//! change meanwhile.
 inline unsigned lower_bound(const Key* keys, unsigned count, Key key) {
   unsigned position = 0;
   // Without a branch on the comparison: random keys would mispredict half of them.

@@ -20,8 +20,8 @@ namespace {
 constexpr std::size_t kPartitions = 256;
 
 [[noreturn]] void fail(const char* call, PageNo page, ssize_t result) {
-  throw std::runtime_error(
-      fmt::format("{} of page {}: {}", call, page, result < 0 ? std::strerror(errno) : "short transfer"));
+  throw std::runtime_error(fmt::format("{} of page {}: {}", call, page,
+                                       result < 0 ? std::strerror(errno) : "short transfer"));
 }
 
 }  // namespace
@@ -35,14 +35,15 @@ PreadCache::PreadCache(File& file, std::uint64_t pool_bytes)
       _frames(new Frame[_frame_count]),
       _partitions(kPartitions),
       _next(file.first_unused()) {
-  void* address =
-      mmap(nullptr, _frame_count * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* address = mmap(nullptr, _frame_count * kPageBytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED)
     throw std::runtime_error(fmt::format("mmap of the frames: {}", std::strerror(errno)));
   _memory = static_cast<std::byte*>(address);
   // Frames never move, so this pool, unlike the others, can have huge pages under them.
   madvise(_memory, _frame_count * kPageBytes, MADV_HUGEPAGE);
-  const std::size_t buckets = std::bit_ceil(std::max<std::size_t>(_frame_count / kPartitions * 2, 16));
+  const std::size_t buckets =
+      std::bit_ceil(std::max<std::size_t>(_frame_count / kPartitions * 2, 16));
   for (Partition& part : _partitions) part.buckets.assign(buckets, kNoFrame);
 }
 
@@ -51,7 +52,8 @@ PreadCache::~PreadCache() {
 }
 
 PreadCache::FrameNo PreadCache::pin_resident(Partition& part, PageNo page) {
-  for (FrameNo frame = bucket(part, page); frame != kNoFrame; frame = _frames[frame].next_in_bucket) {
+  for (FrameNo frame = bucket(part, page); frame != kNoFrame;
+       frame = _frames[frame].next_in_bucket) {
     if (_frames[frame].page.load(std::memory_order_relaxed) != page) continue;
     _frames[frame].pins.fetch_add(1, std::memory_order_relaxed);
     // Unconditional stores would make every hit write a shared line.
@@ -88,7 +90,8 @@ PreadCache::FrameNo PreadCache::pin(PageNo page, bool& fresh) {
 PreadCache::FrameNo PreadCache::take_victim() {
   // Twice round clears every reference bit; more means that all frames are held.
   for (std::uint64_t step = 0; step < std::uint64_t{_frame_count} * 4; step++) {
-    const auto frame = static_cast<FrameNo>(_hand.fetch_add(1, std::memory_order_relaxed) % _frame_count);
+    const auto frame =
+        static_cast<FrameNo>(_hand.fetch_add(1, std::memory_order_relaxed) % _frame_count);
     if (_frames[frame].pins.load(std::memory_order_relaxed) != 0) continue;
     if (_frames[frame].referenced.load(std::memory_order_relaxed)) {
       _frames[frame].referenced.store(false, std::memory_order_relaxed);
@@ -123,7 +126,8 @@ bool PreadCache::try_evict(FrameNo number) {
     unlink(part, number);
     return true;
   }
-  // Write it without the partition lock; whoever wants the page meanwhile pins it and waits at the latch.
+  // Write it without the partition lock; whoever wants the page meanwhile pins it and waits at the
+  // latch.
   lock.unlock();
   write_back(number);
   lock.lock();
@@ -145,7 +149,8 @@ void PreadCache::unlink(Partition& part, FrameNo frame) {
 
 void PreadCache::load(FrameNo frame, PageNo page) {
   const std::uint64_t start = now_ns();
-  const ssize_t got = pread(_file.fd(), data(frame), kPageBytes, static_cast<off_t>(page * kPageBytes));
+  const ssize_t got =
+      pread(_file.fd(), data(frame), kPageBytes, static_cast<off_t>(page * kPageBytes));
   if (got != static_cast<ssize_t>(kPageBytes)) fail("pread", page, got);
   if (_read_ns) _read_ns->add(now_ns() - start);
   _reads.fetch_add(1, std::memory_order_relaxed);
@@ -153,7 +158,8 @@ void PreadCache::load(FrameNo frame, PageNo page) {
 
 void PreadCache::write_back(FrameNo frame) {
   const PageNo page = _frames[frame].page.load(std::memory_order_relaxed);
-  const ssize_t put = pwrite(_file.fd(), data(frame), kPageBytes, static_cast<off_t>(page * kPageBytes));
+  const ssize_t put =
+      pwrite(_file.fd(), data(frame), kPageBytes, static_cast<off_t>(page * kPageBytes));
   if (put != static_cast<ssize_t>(kPageBytes)) fail("pwrite", page, put);
   _frames[frame].dirty.store(false, std::memory_order_relaxed);
   _writes.fetch_add(1, std::memory_order_relaxed);
@@ -182,7 +188,8 @@ PreadCache::Exclusive PreadCache::exclusive(PageNo page) {
 
 std::pair<PageNo, PreadCache::Exclusive> PreadCache::allocate() {
   const PageNo page = _next.fetch_add(1, std::memory_order_relaxed);
-  if (page >= _file.pages()) throw std::runtime_error("the data file has no room for further inserts");
+  if (page >= _file.pages())
+    throw std::runtime_error("the data file has no room for further inserts");
   bool fresh;
   const FrameNo frame = pin(page, fresh);
   if (!fresh) throw std::logic_error("a page that was never used is in the pool");

@@ -13,8 +13,8 @@
 
 namespace vmbench::plain {
 
-//! The classic buffer pool: a partitioned hash table from page number to frame, clock replacement, and
-//! blocking pread and pwrite with O_DIRECT.
+//! The classic buffer pool: a partitioned hash table from page number to frame, clock replacement,
+//! and blocking pread and pwrite with O_DIRECT.
 class PreadCache {
  public:
   class Shared;
@@ -35,7 +35,9 @@ class PreadCache {
   void flush();
 
   [[nodiscard]] std::uint64_t page_reads() const { return _reads.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t page_writes() const { return _writes.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t page_writes() const {
+    return _writes.load(std::memory_order_relaxed);
+  }
   //! The calling thread's reads are timed into `histogram` from now on.
   static void time_reads_into(Histogram* histogram) { _read_ns = histogram; }
 
@@ -45,8 +47,8 @@ class PreadCache {
 
   struct Frame {
     RwLatch latch;
-    //! Holders and waiters. Raised only under the page's partition lock; a frame with none may be given
-    //! another page there.
+    //! Holders and waiters. Raised only under the page's partition lock; a frame with none may be
+    //! given another page there.
     std::atomic<std::uint32_t> pins{0};
     std::atomic<PageNo> page{0};  // 0: none
     FrameNo next_in_bucket = kNoFrame;
@@ -65,11 +67,13 @@ class PreadCache {
   [[nodiscard]] FrameNo& bucket(Partition& part, PageNo page) {
     return part.buckets[(hash(page) >> 16) & (part.buckets.size() - 1)];
   }
-  [[nodiscard]] std::byte* data(FrameNo frame) const { return _memory + std::size_t{frame} * kPageBytes; }
+  [[nodiscard]] std::byte* data(FrameNo frame) const {
+    return _memory + std::size_t{frame} * kPageBytes;
+  }
 
   FrameNo pin_resident(Partition& part, PageNo page);
-  //! Pins the page's frame; if it must be loaded, `fresh` is set and the frame is latched exclusively and has
-  //! no content yet.
+  //! Pins the page's frame; if it must be loaded, `fresh` is set and the frame is latched
+  //! exclusively and has no content yet.
   FrameNo pin(PageNo page, bool& fresh);
   FrameNo take_victim();
   bool try_evict(FrameNo frame);
@@ -93,7 +97,8 @@ class PreadCache {
 class PreadCache::Shared {
  public:
   Shared(PreadCache& cache, FrameNo frame) : _cache(&cache), _frame(frame) {}
-  Shared(Shared&& other) noexcept : _cache(std::exchange(other._cache, nullptr)), _frame(other._frame) {}
+  Shared(Shared&& other) noexcept
+      : _cache(std::exchange(other._cache, nullptr)), _frame(other._frame) {}
   Shared& operator=(Shared&& other) noexcept {
     if (this == &other) return *this;
     release();

@@ -9,9 +9,9 @@
 
 namespace vmbench::plain {
 
-//! A latched B+tree over a page cache, with latch coupling from the root down and to the right, so that
-//! latches have one order. Cache has: Shared, Exclusive (guards with data(), release()); shared(PageNo),
-//! exclusive(PageNo), allocate() -> std::pair<PageNo, Exclusive>.
+//! A latched B+tree over a page cache, with latch coupling from the root down and to the right, so
+//! that latches have one order. Cache has: Shared, Exclusive (guards with data(), release());
+//! shared(PageNo), exclusive(PageNo), allocate() -> std::pair<PageNo, Exclusive>.
 template <typename Cache>
 class Tree {
  public:
@@ -116,8 +116,8 @@ class Tree {
     while (header(page.data()).level != 0) {
       typename Cache::Exclusive child = _cache.exclusive(child_of(page.data(), key));
       if (full(child.data())) {
-        split_child(inner(page.data()), child_index(inner(page.data()), header(page.data()).count, key),
-                    child);
+        split_child(inner(page.data()),
+                    child_index(inner(page.data()), header(page.data()).count, key), child);
         child.release();
         child = _cache.exclusive(child_of(page.data(), key));
       }
@@ -144,7 +144,8 @@ class Tree {
                               : split_inner(inner(child.data()), inner(right.data()));
     const unsigned count = parent.header.count;
     std::copy_backward(parent.keys + index, parent.keys + count, parent.keys + count + 1);
-    std::copy_backward(parent.children + index + 1, parent.children + count + 1, parent.children + count + 2);
+    std::copy_backward(parent.children + index + 1, parent.children + count + 1,
+                       parent.children + count + 2);
     parent.keys[index] = separator;
     parent.children[index + 1] = right_no;
     parent.header.count++;

@@ -27,14 +27,15 @@ struct HitRatioOptions {
   std::string json;
 };
 
-//! The pool itself, on a storage that costs nothing. Pages are used one at a time, optimistically, as lookups
-//! do.
+//! The pool itself, on a storage that costs nothing. Pages are used one at a time, optimistically,
+//! as lookups do.
 class VmcachePolicy final : public CachePolicy {
  public:
   explicit VmcachePolicy(const HitRatioOptions& options) : _pool(pool_options(options)) {
     _first = _pool.allocate().page_id();
     for (std::uint64_t i = 1; i < options.data_pages; i++)
-      if (_pool.allocate().page_id() != _first + i) throw std::runtime_error("page ids are not consecutive");
+      if (_pool.allocate().page_id() != _first + i)
+        throw std::runtime_error("page ids are not consecutive");
     _pool.checkpoint();
   }
 
@@ -51,7 +52,7 @@ class VmcachePolicy final : public CachePolicy {
     pool.make_storage = [] { return std::make_unique<NullStorage>(); };
     pool.pool_bytes = options.pool_pages * vmcache::kPageSize;
     pool.capacity_bytes = options.data_pages * vmcache::kPageSize * 2;
-    pool.memory = vmcache::MemoryKind::kStock;
+    pool.memory = vmcache::MemoryKind::kAnonymous;
     return pool;
   }
 
@@ -59,7 +60,8 @@ class VmcachePolicy final : public CachePolicy {
   vmcache::PageId _first = 0;
 };
 
-//! Zipf accesses to scattered pages; between them, if wanted, a scan goes over all pages again and again.
+//! Zipf accesses to scattered pages; between them, if wanted, a scan goes over all pages again and
+//! again.
 class Trace {
  public:
   struct Access {
@@ -86,7 +88,8 @@ class Trace {
 };
 
 //! Half of the accesses fill the cache, the other half count; hits of the scan itself do not.
-Json measure(CachePolicy& policy, const HitRatioOptions& options, std::string_view name, bool scan) {
+Json measure(CachePolicy& policy, const HitRatioOptions& options, std::string_view name,
+             bool scan) {
   Trace trace(options, scan);
   std::uint64_t counted = 0, hits = 0;
   for (std::uint64_t i = 0; i < options.accesses * 2; i++) {
@@ -106,8 +109,8 @@ Json measure(CachePolicy& policy, const HitRatioOptions& options, std::string_vi
               {"hit_percent", 100.0 * static_cast<double>(hits) / static_cast<double>(counted)}};
 }
 
-//! The share of accesses to the hottest pages that fit: no policy without knowledge of the future can do
-//! better.
+//! The share of accesses to the hottest pages that fit: no policy without knowledge of the future
+//! can do better.
 Json best_possible(const HitRatioOptions& options) {
   double all = 0, hot = 0;
   for (std::uint64_t rank = 0; rank < options.data_pages; rank++) {
@@ -115,7 +118,8 @@ Json best_possible(const HitRatioOptions& options) {
     all += weight;
     if (rank < options.pool_pages) hot += weight;
   }
-  return Json{{"policy", "hottest pages kept"}, {"scan", false}, {"hit_percent", 100.0 * hot / all}};
+  return Json{
+      {"policy", "hottest pages kept"}, {"scan", false}, {"hit_percent", 100.0 * hot / all}};
 }
 
 void run(const HitRatioOptions& options, const std::vector<std::string>& arguments) {
@@ -136,8 +140,10 @@ void run(const HitRatioOptions& options, const std::vector<std::string>& argumen
     report.add_row(measure(lru_policy, options, "lru", scan));
   }
   progress.clear();
-  report.print_table(
-      {{"policy", "policy"}, {"scan", "scan"}, {"accesses", "accesses"}, {"hit_percent", "hits %", 2}});
+  report.print_table({{"policy", "policy"},
+                      {"scan", "scan"},
+                      {"accesses", "accesses"},
+                      {"hit_percent", "hits %", 2}});
   if (!options.json.empty()) report.write_json(options.json);
 }
 
@@ -145,10 +151,11 @@ void run(const HitRatioOptions& options, const std::vector<std::string>& argumen
 
 void add_hitratio_command(CLI::App& app, const std::vector<std::string>& arguments) {
   auto options = std::make_shared<HitRatioOptions>();
-  CLI::App* command = app.add_subcommand(
-      "hitratio",
-      "How many accesses the pool's replacement serves from memory, next to second chance (clock) and LRU.\n"
-      "Zipf accesses to pages, alone and with a scan running between them; hits of the scan do not count.");
+  CLI::App* command = app.add_subcommand("hitratio",
+                                         "How many accesses the pool's replacement serves from "
+                                         "memory, next to second chance (clock) and LRU.\n"
+                                         "Zipf accesses to pages, alone and with a scan running "
+                                         "between them; hits of the scan do not count.");
   command->add_option("--data-pages", options->data_pages)
       ->check(CLI::Range(1024, 1 << 28))
       ->capture_default_str();

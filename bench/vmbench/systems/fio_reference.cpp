@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the storage gives to a program that does nothing but read random pages: fio on the file of the vmcache
-// systems.
+// What the storage gives to a program that does nothing but read random pages: fio on the file of
+// the vmcache systems.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -28,7 +28,8 @@ void run_program(const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   pid_t child = 0;
-  if (const int error = posix_spawnp(&child, argv[0], nullptr, nullptr, argv.data(), environ); error != 0)
+  if (const int error = posix_spawnp(&child, argv[0], nullptr, nullptr, argv.data(), environ);
+      error != 0)
     throw std::runtime_error(fmt::format("{}: {}", arguments.front(), std::strerror(error)));
   int status = 0;
   if (waitpid(child, &status, 0) != child || status != 0)
@@ -70,12 +71,13 @@ Json make_row(const WorkloadOptions& options, const Json& output) {
 
 Json run_fio(const WorkloadOptions& options) {
   const std::string output_path = options.file + ".fio.json";
-  run_program({"fio", "--name=reference", "--filename=" + vmcache_file(options), "--rw=randread", "--bs=4k",
-               "--direct=1", "--ioengine=io_uring", fmt::format("--iodepth={}", kDepth), "--norandommap",
-               "--time_based", fmt::format("--runtime={}", std::max(1L, std::lround(options.seconds))),
+  run_program({"fio", "--name=reference", "--filename=" + vmcache_file(options), "--rw=randread",
+               "--bs=4k", "--direct=1", "--ioengine=io_uring", fmt::format("--iodepth={}", kDepth),
+               "--norandommap", "--time_based",
+               fmt::format("--runtime={}", std::max(1L, std::lround(options.seconds))),
                fmt::format("--numjobs={}", options.threads), "--group_reporting",
-               fmt::format("--randseed={}", options.seed), "--readonly", "--thread", "--output-format=json",
-               "--output=" + output_path});
+               fmt::format("--randseed={}", options.seed), "--readonly", "--thread",
+               "--output-format=json", "--output=" + output_path});
   std::ifstream file(output_path);
   const Json output = Json::parse(file, nullptr, false);
   unlink(output_path.c_str());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// LMDB as its makers would run it here: integer keys, no read-ahead, one read transaction a thread that is
-// renewed for each operation, one write transaction an update, and no sync, because no other system here
-// syncs either.
+// LMDB as its makers would run it here: integer keys, no read-ahead, one read transaction a thread
+// that is renewed for each operation, one write transaction an update, and no sync, because no
+// other system here syncs either.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <lmdb.h>
@@ -18,7 +18,8 @@ namespace vmbench {
 
 namespace {
 
-constexpr unsigned kEnvFlags = MDB_NOSUBDIR | MDB_NORDAHEAD | MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOTLS;
+constexpr unsigned kEnvFlags =
+    MDB_NOSUBDIR | MDB_NORDAHEAD | MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOTLS;
 //! Above every record: says what the file holds and whether it is as it was loaded.
 constexpr Key kMarkerKey = ~Key{0};
 struct Marker {
@@ -27,7 +28,8 @@ struct Marker {
 };
 
 void check(int result, const char* call) {
-  if (result != MDB_SUCCESS) throw std::runtime_error(fmt::format("{}: {}", call, mdb_strerror(result)));
+  if (result != MDB_SUCCESS)
+    throw std::runtime_error(fmt::format("{}: {}", call, mdb_strerror(result)));
 }
 
 class Environment {
@@ -35,7 +37,8 @@ class Environment {
   explicit Environment(const WorkloadOptions& options) {
     check(mdb_env_create(&_env), "mdb_env_create");
     // Full pages after loading, half-full ones after splits, and LMDB copies pages it changes.
-    check(mdb_env_set_mapsize(_env, options.data_bytes * 4 + (std::size_t{1} << 30)), "mdb_env_set_mapsize");
+    check(mdb_env_set_mapsize(_env, options.data_bytes * 4 + (std::size_t{1} << 30)),
+          "mdb_env_set_mapsize");
     check(mdb_env_set_maxreaders(_env, 2048), "mdb_env_set_maxreaders");
     const int opened = mdb_env_open(_env, lmdb_file(options).c_str(), kEnvFlags, 0644);
     if (opened != MDB_SUCCESS) {
@@ -88,7 +91,8 @@ void put(const Transaction& txn, MDB_dbi table, Key key, const void* data, std::
 
 class LmdbSession final : public Session {
  public:
-  LmdbSession(const Environment& env, MDB_dbi table) : _env(env), _table(table), _reader(env, MDB_RDONLY) {
+  LmdbSession(const Environment& env, MDB_dbi table)
+      : _env(env), _table(table), _reader(env, MDB_RDONLY) {
     mdb_txn_reset(_reader.get());
   }
 
@@ -207,7 +211,8 @@ void load(const WorkloadOptions& options) {
       put(writer, table, keys.key(record), value.data(), kValueSize, MDB_APPEND);
     }
     writer.commit();
-    progress.show(fmt::format("building {}: {} %", lmdb_file(options), record * 100 / keys.loaded()));
+    progress.show(
+        fmt::format("building {}: {} %", lmdb_file(options), record * 100 / keys.loaded()));
   }
   Transaction writer(env, 0);
   const Marker marker{options.records(), 1};

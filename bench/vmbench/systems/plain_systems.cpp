@@ -55,7 +55,9 @@ class PreadSystem final : public System {
     run_session(session, context, false);
     plain::PreadCache::time_reads_into(nullptr);
   }
-  [[nodiscard]] IoCounters io() const override { return {_cache.page_reads(), _cache.page_writes()}; }
+  [[nodiscard]] IoCounters io() const override {
+    return {_cache.page_reads(), _cache.page_writes()};
+  }
   void close() override { _cache.flush(); }
 
  private:

@@ -53,12 +53,14 @@ std::uint64_t major_faults() {
 
 void check_found(const Op& op, bool found, ThreadCounters& counters) {
   if (found) return;
-  if (op.loaded) throw std::runtime_error(fmt::format("key {} was loaded and is not found", op.key));
+  if (op.loaded)
+    throw std::runtime_error(fmt::format("key {} was loaded and is not found", op.key));
   counters.not_found.fetch_add(1, std::memory_order_relaxed);
 }
 
 void check_value(Key key, const Value& value) {
-  if (!value_belongs_to(value, key)) throw std::runtime_error(fmt::format("key {} has a wrong value", key));
+  if (!value_belongs_to(value, key))
+    throw std::runtime_error(fmt::format("key {} has a wrong value", key));
 }
 
 void run_session(Session& session, ThreadContext& context, bool sample_reads) {

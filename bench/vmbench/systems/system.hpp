@@ -53,8 +53,8 @@ class System {
   System(const System&) = delete;
   System& operator=(const System&) = delete;
 
-  //! Runs operations until context.stop. Called by each thread of the run. Throws on a failed or wrong
-  //! operation.
+  //! Runs operations until context.stop. Called by each thread of the run. Throws on a failed or
+  //! wrong operation.
   virtual void run_thread(ThreadContext& context) = 0;
   [[nodiscard]] virtual IoCounters io() const = 0;
   //! Time its threads have spent polling for nothing.
@@ -84,16 +84,17 @@ class Session {
   [[nodiscard]] virtual unsigned scan(Key key, unsigned length) = 0;
 };
 
-//! The loop of a thread that does one operation at a time. `sample_reads`: time every 64th operation against
-//! the thread's major faults, for systems whose reads happen in page faults.
+//! The loop of a thread that does one operation at a time. `sample_reads`: time every 64th
+//! operation against the thread's major faults, for systems whose reads happen in page faults.
 void run_session(Session& session, ThreadContext& context, bool sample_reads);
 
 //! Throws std::runtime_error naming the key.
 void check_found(const Op& op, bool found, ThreadCounters& counters);
 void check_value(Key key, const Value& value);
 
-//! Bytes that the kernel read from and wrote to storage for this process (/proc/self/io), in pages: what mmap
-//! and LMDB cause in faults. Writes are counted when a page of the page cache becomes dirty.
+//! Bytes that the kernel read from and wrote to storage for this process (/proc/self/io), in pages:
+//! what mmap and LMDB cause in faults. Writes are counted when a page of the page cache becomes
+//! dirty.
 [[nodiscard]] IoCounters kernel_io();
 
 struct SystemEntry {

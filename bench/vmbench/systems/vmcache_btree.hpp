@@ -21,7 +21,8 @@ class KeyBytes {
     const Key swapped = std::endian::native == std::endian::little ? __builtin_bswap64(key) : key;
     std::memcpy(_bytes.data(), &swapped, sizeof swapped);
   }
-  operator vmcache::Bytes() const { return {_bytes.data(), _bytes.size()}; }  // NOLINT: meant to convert
+  // NOLINT: meant to convert.
+  operator vmcache::Bytes() const { return {_bytes.data(), _bytes.size()}; }
 
  private:
   std::array<std::byte, sizeof(Key)> _bytes;
@@ -85,7 +86,8 @@ class BTreeIndex {
         co_await _tree.upsert(worker, key, value_bytes(value));
         break;
       case OpKind::kScan:
-        found = co_await _tree.scan(worker, vmcache::Bound::at(key), ScanVisitor(op.scan_length)) != 0;
+        found =
+            co_await _tree.scan(worker, vmcache::Bound::at(key), ScanVisitor(op.scan_length)) != 0;
         break;
     }
     check_found(op, found, context.counters);
@@ -102,11 +104,15 @@ class BTreeSession final : public Session {
  public:
   explicit BTreeSession(BTreeIndex& index) : _tree(index.tree()) {}
 
-  bool read(Key key, Value& value) override { return _tree.lookup(KeyBytes(key), value).has_value(); }
+  bool read(Key key, Value& value) override {
+    return _tree.lookup(KeyBytes(key), value).has_value();
+  }
   bool update(Key key, const Value& value) override {
     return _tree.replace(KeyBytes(key), value_bytes(value));
   }
-  void insert(Key key, const Value& value) override { _tree.upsert(KeyBytes(key), value_bytes(value)); }
+  void insert(Key key, const Value& value) override {
+    _tree.upsert(KeyBytes(key), value_bytes(value));
+  }
   unsigned scan(Key key, unsigned length) override {
     const KeyBytes from(key);
     return static_cast<unsigned>(_tree.scan(vmcache::Bound::at(from), ScanVisitor(length)));

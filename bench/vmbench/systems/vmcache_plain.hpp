@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The peers' B+tree pages inside a vmcache pool, for lookups: the same accesses as through mmap and pread, so
-// that a comparison is one of caches alone.
+// The peers' B+tree pages inside a vmcache pool, for lookups: the same accesses as through mmap and
+// pread, so that a comparison is one of caches alone.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,8 @@
 
 namespace vmbench {
 
-//! One lookup as an operation of the pool: optimistic all the way, every value used only after validation.
+//! One lookup as an operation of the pool: optimistic all the way, every value used only after
+//! validation.
 class PlainLookup {
  public:
   PlainLookup(vmcache::PageId root, Key key) : _root(root), _key(key) {}
@@ -37,7 +38,9 @@ class PlainLookup {
       if (is_leaf) return vmcache::Need::nothing();
     }
   }
-  void supply(vmcache::ExclusiveGuard&&) { throw std::logic_error("a lookup asks for no new page"); }
+  void supply(vmcache::ExclusiveGuard&&) {
+    throw std::logic_error("a lookup asks for no new page");
+  }
 
   [[nodiscard]] bool found() const { return _found; }
   [[nodiscard]] const Value& value() const { return _value; }
@@ -110,8 +113,12 @@ class PlainSession final : public Session {
   explicit PlainSession(PlainIndex& index) : _index(index) {}
 
   bool read(Key key, Value& value) override { return _index.read(key, value); }
-  bool update(Key, const Value&) override { throw std::logic_error("--index plain is for lookups"); }
-  void insert(Key, const Value&) override { throw std::logic_error("--index plain is for lookups"); }
+  bool update(Key, const Value&) override {
+    throw std::logic_error("--index plain is for lookups");
+  }
+  void insert(Key, const Value&) override {
+    throw std::logic_error("--index plain is for lookups");
+  }
   unsigned scan(Key, unsigned) override { throw std::logic_error("--index plain is for lookups"); }
 
  private:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// The pool under test. vmcache-sync is the published design (Leis et al., SIGMOD 2023): a blocking pread a
-// miss and one madvise an evicted page. vmcache is what it has become: many tasks a thread, faults awaited.
+// The pool under test. vmcache-sync is the published design (Leis et al., SIGMOD 2023): a blocking
+// pread a miss and one madvise an evicted page. vmcache is what it has become: many tasks a thread,
+// faults awaited.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,12 +28,12 @@ struct Marker {
   std::uint64_t pristine;
 };
 
-vmcache::StockRelease stock_release(const std::string& name) {
-  if (name == "move") return vmcache::StockRelease::kMove;
-  if (name == "process_madvise") return vmcache::StockRelease::kProcessMadvise;
-  if (name == "madvise_runs") return vmcache::StockRelease::kMadviseRuns;
-  if (name == "madvise_pages") return vmcache::StockRelease::kMadvisePages;
-  return vmcache::StockRelease::kAuto;
+vmcache::AnonymousRelease anonymous_release(const std::string& name) {
+  if (name == "move") return vmcache::AnonymousRelease::kMove;
+  if (name == "process_madvise") return vmcache::AnonymousRelease::kProcessMadvise;
+  if (name == "madvise_runs") return vmcache::AnonymousRelease::kMadviseRuns;
+  if (name == "madvise_pages") return vmcache::AnonymousRelease::kMadvisePages;
+  return vmcache::AnonymousRelease::kAuto;
 }
 
 vmcache::PoolOptions pool_options(const WorkloadOptions& options) {
@@ -47,16 +48,16 @@ vmcache::PoolOptions pool_options(const WorkloadOptions& options) {
   pool.workers = std::max(64u, options.threads);
   pool.evict_batch = options.evict_batch;
   if (options.system == "vmcache-sync") {
-    pool.memory = vmcache::MemoryKind::kStock;
-    pool.stock_release = vmcache::StockRelease::kMadvisePages;
+    pool.memory = vmcache::MemoryKind::kAnonymous;
+    pool.anonymous_release = vmcache::AnonymousRelease::kMadvisePages;
     pool.storage = vmcache::StorageKind::kPread;
   } else {
     pool.io_depth = options.io_depth;
-    pool.stock_release = stock_release(options.stock_release);
-    if (options.memory == "stock") pool.memory = vmcache::MemoryKind::kStock;
+    pool.anonymous_release = anonymous_release(options.anonymous_release);
+    if (options.memory == "anonymous") pool.memory = vmcache::MemoryKind::kAnonymous;
     if (options.memory == "exmap") pool.memory = vmcache::MemoryKind::kExmap;
   }
-  pool.log = [](vmcache::LogLevel level, std::string_view line) {
+  pool.logger = [](vmcache::LogLevel level, std::string_view line) {
     if (level != vmcache::LogLevel::kInfo) fmt::print(stderr, "vmcache: {}\n", line);
   };
   return pool;
@@ -79,7 +80,8 @@ void write_marker(vmcache::BufferPool& pool, const Marker& marker) {
   *guard.as<Marker>() = marker;
 }
 
-//! The loop of a task that has many siblings on its thread. A lookup is awaited as it is, without a coroutine of its own.
+//! The loop of a task that has many siblings on its thread. A lookup is awaited as it is, without a
+//! coroutine of its own.
 vmcache::Task<void> run_client(vmcache::Worker& worker, BTreeIndex& index, ThreadContext& context) {
   // One look at the clock an operation: the next one begins where the last one has ended.
   std::uint64_t start = now_ns();
@@ -113,9 +115,10 @@ vmcache::Task<void> run_client(vmcache::Worker& worker, PlainIndex& index, Threa
 Histogram convert(const vmcache::LatencyHistogram& from) {
   Histogram to;
   for (std::size_t i = 0; i + 1 < vmcache::LatencyHistogram::kBuckets; i++)
-    to.add(
-        (vmcache::LatencyHistogram::lower_bound_ns(i) + vmcache::LatencyHistogram::lower_bound_ns(i + 1)) / 2,
-        from.count(i));
+    to.add((vmcache::LatencyHistogram::lower_bound_ns(i) +
+            vmcache::LatencyHistogram::lower_bound_ns(i + 1)) /
+               2,
+           from.count(i));
   return to;
 }
 
@@ -194,7 +197,8 @@ void prepare_vmcache(const WorkloadOptions& options) {
   vmcache::BufferPool pool(pool_options(build));
   if (pool.root(kTreeRoot) != vmcache::kNoPage)
     throw std::runtime_error(
-        "--devices: they hold another database; blkdiscard, or zeros at their beginning, empty them");
+        "--devices: they hold another database; blkdiscard, or zeros at their beginning, empty "
+        "them");
   const KeySpace keys(options.records());
   Progress progress;
   const auto show = [&](std::uint64_t done) {
@@ -207,7 +211,8 @@ void prepare_vmcache(const WorkloadOptions& options) {
 }
 
 std::unique_ptr<System> open_vmcache(const WorkloadOptions& options) {
-  if (options.index == "plain") return std::make_unique<VmcacheSystem<PlainIndex, PlainSession>>(options);
+  if (options.index == "plain")
+    return std::make_unique<VmcacheSystem<PlainIndex, PlainSession>>(options);
   return std::make_unique<VmcacheSystem<BTreeIndex, BTreeSession>>(options);
 }
 

@@ -21,8 +21,8 @@ namespace vmbench {
 namespace {
 
 constexpr std::uint64_t kTickNs = 100'000'000;
-//! Systems that block on each miss are warmed up by so many threads; one would need a minute for what a disk
-//! with a queue does in seconds.
+//! Systems that block on each miss are warmed up by so many threads; one would need a minute for
+//! what a disk with a queue does in seconds.
 constexpr unsigned kWarmupThreads = 32;
 
 double cpu_seconds() {
@@ -34,10 +34,12 @@ double cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-//! The threads of one phase of a run: started together, stopped by the driver or by the first that fails.
+//! The threads of one phase of a run: started together, stopped by the driver or by the first that
+//! fails.
 class Crew {
  public:
-  Crew(System& system, SharedWorkload& shared, unsigned threads, std::uint64_t seed) : _counters(threads) {
+  Crew(System& system, SharedWorkload& shared, unsigned threads, std::uint64_t seed)
+      : _counters(threads) {
     for (unsigned i = 0; i < threads; i++)
       _threads.emplace_back([this, &system, &shared, seed, i] {
         ThreadContext context{i, OpSource(shared, SplitMix64::mix(seed + i)), _counters[i], _stop};
@@ -57,7 +59,8 @@ class Crew {
   [[nodiscard]] bool failed() const { return _failed.load(); }
   [[nodiscard]] std::uint64_t ops() const {
     std::uint64_t sum = 0;
-    for (const ThreadCounters& counters : _counters) sum += counters.ops.load(std::memory_order_relaxed);
+    for (const ThreadCounters& counters : _counters)
+      sum += counters.ops.load(std::memory_order_relaxed);
     return sum;
   }
   [[nodiscard]] std::uint64_t not_found() const {
@@ -92,7 +95,8 @@ class Crew {
   std::vector<std::thread> _threads;
 };
 
-//! Who polls is never idle: what little the idle process got then, it got in the middle of an empty poll.
+//! Who polls is never idle: what little the idle process got then, it got in the middle of an empty
+//! poll.
 std::uint64_t waited(const IdleClock& clock, const System& system) {
   if (const std::uint64_t polling_ns = system.empty_poll_ns(); polling_ns > 0) return polling_ns;
   static const double per_ns = ticks_per_ns();
@@ -132,7 +136,8 @@ class Ticker {
   std::uint64_t _next = now_ns();
 };
 
-//! A cache is warm when as many pages were read as it, or the data, has; or when reads have become rare.
+//! A cache is warm when as many pages were read as it, or the data, has; or when reads have become
+//! rare.
 class WarmCheck {
  public:
   explicit WarmCheck(const WorkloadOptions& options)
@@ -158,7 +163,8 @@ class WarmCheck {
 };
 
 //! Returns the seconds it took.
-double warm_up(System& system, SharedWorkload& shared, const WorkloadOptions& options, bool blocking) {
+double warm_up(System& system, SharedWorkload& shared, const WorkloadOptions& options,
+               bool blocking) {
   Progress progress;
   WarmCheck check(options);
   const std::uint64_t start = now_ns();
@@ -212,8 +218,8 @@ Json optional_us(const Histogram& histogram, double fraction) {
   return histogram.total() == 0 ? Json(nullptr) : Json(histogram.quantile_ns(fraction) / 1000);
 }
 
-Json make_row(const WorkloadOptions& options, const SystemEntry& entry, const Snapshot& begin, Snapshot& end,
-              const Samples& samples) {
+Json make_row(const WorkloadOptions& options, const SystemEntry& entry, const Snapshot& begin,
+              Snapshot& end, const Samples& samples) {
   const double seconds = static_cast<double>(end.time_ns - begin.time_ns) * 1e-9;
   const auto ops = static_cast<double>(end.ops - begin.ops);
   const double cpu_s = end.cpu_s - begin.cpu_s;

@@ -35,8 +35,8 @@ struct SharedWorkload {
   std::atomic<std::uint64_t> next_record;
 };
 
-//! The stream of operations of one thread; the same seed gives the same stream (but for what other threads
-//! insert).
+//! The stream of operations of one thread; the same seed gives the same stream (but for what other
+//! threads insert).
 class OpSource {
  public:
   OpSource(SharedWorkload& shared, std::uint64_t seed) : _shared(shared), _random(seed) {}

@@ -13,8 +13,8 @@ class IdleClock;
 
 enum class Distribution : std::uint8_t { kUniform, kZipf, kLatest };
 
-//! Shares of the operations in percent (Cooper et al., "Benchmarking cloud serving systems with YCSB", SoCC
-//! 2010).
+//! Shares of the operations in percent (Cooper et al., "Benchmarking cloud serving systems with
+//! YCSB", SoCC 2010).
 struct Mix {
   unsigned read = 100;
   unsigned update = 0;
@@ -29,17 +29,19 @@ struct Mix {
 struct WorkloadOptions {
   std::string workload = "lookup";  //!< lookup, or ycsb a..f
   std::string system;
-  std::string index = "btree";  //!< of the vmcache systems: the library's B+tree, or the peers' page format
-  std::string file;             //!< a suffix tells the formats apart
-  std::vector<std::string> devices;  //!< of the vmcache systems, instead of a file: empty, or left by --keep
-  std::uint64_t data_bytes = 0;      //!< keys and values
+  //! Of the vmcache systems: the library's B+tree, or the peers' page format.
+  std::string index = "btree";
+  std::string file;  //!< a suffix tells the formats apart
+  //! Of the vmcache systems, instead of a file: empty, or left by --keep.
+  std::vector<std::string> devices;
+  std::uint64_t data_bytes = 0;  //!< keys and values
   std::uint64_t pool_bytes = 0;
   unsigned threads = 1;
   unsigned tasks = 128;  //!< in flight a thread, where the system can
   unsigned evict_batch = 64;
   unsigned io_depth = 256;
   std::string memory = "auto";
-  std::string stock_release = "auto";
+  std::string anonymous_release = "auto";
   double seconds = 10;
   double warmup_max_seconds = 120;
   Distribution distribution = Distribution::kUniform;

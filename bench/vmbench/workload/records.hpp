@@ -37,8 +37,8 @@ inline bool value_belongs_to(const Value& value, Key key) {
   return words.front() == SplitMix64::mix(key) && words.back() == SplitMix64::mix(key ^ words[1]);
 }
 
-//! Maps record numbers to keys. Numbers below `loaded` are in key order; those above, the inserted ones, are
-//! scattered over the key space.
+//! Maps record numbers to keys. Numbers below `loaded` are in key order; those above, the inserted
+//! ones, are scattered over the key space.
 class KeySpace {
  public:
   explicit KeySpace(std::uint64_t loaded) : _loaded(loaded) {}
@@ -49,9 +49,11 @@ class KeySpace {
     const std::uint64_t inserted = record - _loaded;
     return scatter(inserted % _loaded) * kKeyStride + 1 + inserted / _loaded;
   }
-  //! A permutation of 0 .. loaded-1 that takes neighbours far apart: hot ranks shall not share pages.
+  //! A permutation of 0 .. loaded-1 that takes neighbours far apart: hot ranks shall not share
+  //! pages.
   [[nodiscard]] std::uint64_t scatter(std::uint64_t rank) const {
-    // A prime above every `loaded` is coprime to it, so the product modulo `loaded` hits each number once.
+    // A prime above every `loaded` is coprime to it, so the product modulo `loaded` hits each
+    // number once.
     constexpr std::uint64_t kPrime = 11'400'714'819'323'198'549u;
     return static_cast<std::uint64_t>(static_cast<unsigned __int128>(rank) * kPrime % _loaded);
   }

@@ -40,9 +40,12 @@ struct YcsbWorkload {
   Distribution distribution;
 };
 const std::map<std::string, YcsbWorkload> kYcsb{
-    {"a", {{50, 50, 0, 0, 0}, Distribution::kZipf}}, {"b", {{95, 5, 0, 0, 0}, Distribution::kZipf}},
-    {"c", {{100, 0, 0, 0, 0}, Distribution::kZipf}}, {"d", {{95, 0, 5, 0, 0}, Distribution::kLatest}},
-    {"e", {{0, 0, 5, 95, 0}, Distribution::kZipf}},  {"f", {{50, 0, 0, 0, 50}, Distribution::kZipf}},
+    {"a", {{50, 50, 0, 0, 0}, Distribution::kZipf}},
+    {"b", {{95, 5, 0, 0, 0}, Distribution::kZipf}},
+    {"c", {{100, 0, 0, 0, 0}, Distribution::kZipf}},
+    {"d", {{95, 0, 5, 0, 0}, Distribution::kLatest}},
+    {"e", {{0, 0, 5, 95, 0}, Distribution::kZipf}},
+    {"f", {{50, 0, 0, 0, 50}, Distribution::kZipf}},
 };
 
 void drop_page_cache(const std::string& path) {
@@ -88,7 +91,8 @@ Json run_system(const WorkloadOptions& options, const CommandOptions& command, R
   });
 }
 
-//! Throughput over time, a line a tick, a column a row of the report: what a plotting program reads.
+//! Throughput over time, a line a tick, a column a row of the report: what a plotting program
+//! reads.
 void write_samples(const Report& report, const std::string& path) {
   std::ofstream out(path);
   out << "time_s";
@@ -103,13 +107,15 @@ void write_samples(const Report& report, const std::string& path) {
     for (const Json& row : report.rows()) {
       if (!row.contains("samples_ops_per_s")) continue;
       const Json& samples = row["samples_ops_per_s"];
-      out << '\t' << (tick < samples.size() ? fmt::format("{:.0f}", samples[tick].get<double>()) : "NaN");
+      out << '\t'
+          << (tick < samples.size() ? fmt::format("{:.0f}", samples[tick].get<double>()) : "NaN");
     }
   }
   out << '\n';
   out.close();
   if (!out)
-    throw std::runtime_error(fmt::format("--samples {}: cannot write: {}", path, std::strerror(errno)));
+    throw std::runtime_error(
+        fmt::format("--samples {}: cannot write: {}", path, std::strerror(errno)));
 }
 
 void remove_files(const CommandOptions& options) {
@@ -132,7 +138,8 @@ void check(const CommandOptions& options) {
   if (run.pool_bytes < (1u << 20)) throw CLI::ValidationError("--pool", "at least 1MiB");
   for (const std::string& system : options.systems)
     if (!run.devices.empty() && system != "vmcache" && system != "vmcache-sync")
-      throw CLI::ValidationError("--devices", "not for " + system + "; allowed here: vmcache, vmcache-sync");
+      throw CLI::ValidationError("--devices",
+                                 "not for " + system + "; allowed here: vmcache, vmcache-sync");
 }
 
 const std::vector<Column> kColumns{{"system", "system"},
@@ -173,7 +180,8 @@ void run_command(CommandOptions& options, const std::vector<std::string>& argume
   if (!options.samples.empty()) write_samples(report, options.samples);
 }
 
-void add_size(CLI::App& command, const std::string& name, std::uint64_t& target, const std::string& text) {
+void add_size(CLI::App& command, const std::string& name, std::uint64_t& target,
+              const std::string& text) {
   command.add_option(name, target, text + " (suffixes KiB, MiB, GiB, TiB)")
       ->transform(CLI::AsSizeValue(false))
       ->required();
@@ -182,9 +190,9 @@ void add_size(CLI::App& command, const std::string& name, std::uint64_t& target,
 //! Of `vmcache` alone but for the index; vmcache-sync is what it is.
 void add_pool_options(CLI::App& command, WorkloadOptions& run) {
   command
-      .add_option(
-          "--index", run.index,
-          "vmcache and vmcache-sync: the library's B+tree, or (lookups) the page format of mmap and pread")
+      .add_option("--index", run.index,
+                  "vmcache and vmcache-sync: the library's B+tree, or (lookups) the page format of "
+                  "mmap and pread")
       ->check(CLI::IsMember({"btree", "plain"}))
       ->capture_default_str();
   command.add_option("--evict-batch", run.evict_batch, "vmcache: extents evicted together")
@@ -194,9 +202,11 @@ void add_pool_options(CLI::App& command, WorkloadOptions& run) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command.add_option("--memory", run.memory, "vmcache: what backs a page")
-      ->check(CLI::IsMember({"auto", "stock", "exmap"}))
+      ->check(CLI::IsMember({"auto", "anonymous", "exmap"}))
       ->capture_default_str();
-  command.add_option("--release", run.stock_release, "vmcache: how stock memory gives frames back")
+  command
+      .add_option("--release", run.anonymous_release,
+                  "vmcache: how anonymous memory gives frames back")
       ->check(CLI::IsMember({"auto", "move", "process_madvise", "madvise_runs", "madvise_pages"}))
       ->capture_default_str();
 }
@@ -206,20 +216,25 @@ void add_common_options(CLI::App& command, CommandOptions& options, bool lookup)
   for (const SystemEntry& entry : all_systems())
     if (lookup || !entry.run) names.emplace_back(entry.name);
   WorkloadOptions& run = options.run;
-  command.add_option("--system", options.systems, "systems to run one after the other, with commas")
+  command
+      .add_option("--system", options.systems, "systems to run one after the other, with commas")
       ->delimiter(',')
       ->check(CLI::IsMember(names))
       ->required();
   add_size(command, "--data", run.data_bytes, "bytes of keys and values");
   add_size(command, "--pool", run.pool_bytes, "bytes of memory for pages");
-  command.add_option("--threads", run.threads, "threads")->check(CLI::Range(1, 1024))->capture_default_str();
+  command.add_option("--threads", run.threads, "threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command.add_option("--tasks", run.tasks, "operations in flight a thread, where the system can")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   command.add_option("--seconds", run.seconds, "seconds measured")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
-  command.add_option("--warmup", run.warmup_max_seconds, "longest warm-up; it ends when the cache is full")
+  command
+      .add_option("--warmup", run.warmup_max_seconds,
+                  "longest warm-up; it ends when the cache is full")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   command.add_option("--theta", run.theta, "skew of the Zipf distribution")
@@ -229,22 +244,25 @@ void add_common_options(CLI::App& command, CommandOptions& options, bool lookup)
   command.add_option("--file", run.file, "data files are this path with .plain, .lmdb or .vmcache")
       ->default_val("vmbench.db");
   command
-      .add_option("--devices", run.devices,
-                  "vmcache and vmcache-sync: empty block devices or NVMe character devices, with commas, "
-                  "instead of a file")
+      .add_option(
+          "--devices", run.devices,
+          "vmcache and vmcache-sync: empty block devices or NVMe character devices, with commas, "
+          "instead of a file")
       ->delimiter(',');
   command.add_flag("--keep", options.keep,
                    "keep the data files; the next run with the same --data uses them");
   command
       .add_option("--memory-limit", options.memory_limit,
-                  "what holds each system to the pool's memory (and 1/16 + 32 MiB for what stands beside it)")
+                  "what holds each system to the pool's memory (and 1/16 + 32 MiB for what stands "
+                  "beside it)")
       ->check(CLI::IsMember({"auto", "cgroup", "none"}))
       ->capture_default_str();
   command.add_flag(
       "--icount-clock", options.icount_clock,
       "the clock counts instructions (QEMU -icount shift=0): report them, less those of waiting");
   add_pool_options(command, run);
-  command.add_option("--samples", options.samples, "write throughput over time as columns to this file");
+  command.add_option("--samples", options.samples,
+                     "write throughput over time as columns to this file");
   command.add_option("--json", options.json, "write context and rows as JSON to this file");
 }
 
@@ -261,14 +279,15 @@ void add_lookup_command(CLI::App& app, const std::vector<std::string>& arguments
   auto options = std::make_shared<CommandOptions>();
   options->workloads = {"lookup"};
   CLI::App* command = app.add_subcommand(
-      "lookup",
-      "Lookups of random keys (8 bytes, values of 120) in a B+tree larger than memory." + listing(true));
+      "lookup", "Lookups of random keys (8 bytes, values of 120) in a B+tree larger than memory." +
+                    listing(true));
   add_common_options(*command, *options, true);
   command
       ->add_option_function<std::string>(
           "--distribution",
           [options](const std::string& name) {
-            options->run.distribution = name == "zipf" ? Distribution::kZipf : Distribution::kUniform;
+            options->run.distribution =
+                name == "zipf" ? Distribution::kZipf : Distribution::kUniform;
           },
           "of the keys (default uniform)")
       ->check(CLI::IsMember({"uniform", "zipf"}));
@@ -277,12 +296,13 @@ void add_lookup_command(CLI::App& app, const std::vector<std::string>& arguments
 
 void add_ycsb_command(CLI::App& app, const std::vector<std::string>& arguments) {
   auto options = std::make_shared<CommandOptions>();
-  CLI::App* command = app.add_subcommand(
-      "ycsb",
-      "YCSB's core workloads on records of 8 + 120 bytes: a 50 % reads, 50 % updates; b 95/5; c reads;\n"
-      "d 95 % reads of the latest, 5 % inserts; e 95 % scans of up to 100, 5 % inserts; f 50 % reads, 50 % "
-      "read-modify-writes." +
-          listing(false));
+  CLI::App* command = app.add_subcommand("ycsb",
+                                         "YCSB's core workloads on records of 8 + 120 bytes: a 50 "
+                                         "% reads, 50 % updates; b 95/5; c reads;\n"
+                                         "d 95 % reads of the latest, 5 % inserts; e 95 % scans of "
+                                         "up to 100, 5 % inserts; f 50 % reads, 50 % "
+                                         "read-modify-writes." +
+                                             listing(false));
   std::vector<std::string> letters;
   for (const auto& [letter, workload] : kYcsb) letters.push_back(letter);
   command->add_option("--workload", options->workloads, "a to f, with commas")

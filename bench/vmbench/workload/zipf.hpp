@@ -8,9 +8,9 @@
 
 namespace vmbench {
 
-//! Ranks 0 .. n-1 with probability proportional to 1 / (rank+1)^theta, in constant time and memory: rejection
-//! inversion (Hoermann and Derflinger, "Rejection-inversion to generate variates from monotone discrete
-//! distributions", ACM TOMACS 6(3), 1996). Immutable, so threads may share one.
+//! Ranks 0 .. n-1 with probability proportional to 1 / (rank+1)^theta, in constant time and memory:
+//! rejection inversion (Hoermann and Derflinger, "Rejection-inversion to generate variates from
+//! monotone discrete distributions", ACM TOMACS 6(3), 1996). Immutable, so threads may share one.
 class Zipf {
  public:
   //! n >= 1; theta > 0.
@@ -29,13 +29,15 @@ class Zipf {
       if (k < 1.0) k = 1.0;
       if (k > _n) k = _n;
       // Near its own point a value is taken at once; else by the exact test under the hat.
-      if (k - x <= _shortcut || u >= integral(k + 0.5) - density(k)) return static_cast<std::uint64_t>(k) - 1;
+      if (k - x <= _shortcut || u >= integral(k + 0.5) - density(k))
+        return static_cast<std::uint64_t>(k) - 1;
     }
   }
 
  private:
   [[nodiscard]] double density(double x) const { return std::exp(-_theta * std::log(x)); }
-  //! Antiderivative of the density, zero at 1; well-behaved around theta = 1, where it is the logarithm.
+  //! Antiderivative of the density, zero at 1; well-behaved around theta = 1, where it is the
+  //! logarithm.
   [[nodiscard]] double integral(double x) const {
     const double log_x = std::log(x);
     const double t = (1.0 - _theta) * log_x;

@@ -28,7 +28,9 @@
  * @fd: file or block device that READ and WRITE use, or -1 for none
  * @max_interfaces: number of interfaces, 1 .. exmap_query.interfaces_max
  * @buffer_size: number of 4 KiB frames, 1 .. exmap_query.frames_max
- * @flags: EXMAP_SETUP_* bits
+ * @flags: EXMAP_SETUP_* bits. With any other bit in it the whole field counts
+ *         as 0, because published clients leave it undefined; the flags that
+ *         setup took are told by both stats calls
  */
 struct exmap_ioctl_setup {
 	int      fd;
@@ -120,7 +122,7 @@ enum exmap_opcode {
 	EXMAP_OP_WRITE = 3,
 };
 
-/* Taken by the research module, which never implemented them: refused. */
+/* Taken by the research module, which never implemented them: see setup. */
 enum exmap_flags {
 	EXMAP_ALLOC_PROBE     = 1,
 	EXMAP_PAGEFAULT_ALLOC = 2,
@@ -181,6 +183,7 @@ static inline uint32_t exmap_op_offset(uint32_t interface, uint32_t opcode)
 #define EXMAP_FEATURE_READ_FAULT_ZERO (1ULL << 6)
 #define EXMAP_FEATURE_URING_IOPOLL    (1ULL << 7) /* uring_cmd on a ring with IORING_SETUP_IOPOLL */
 #define EXMAP_FEATURE_VIEW            (1ULL << 8) /* EXMAP_OFF_VIEW, EXMAP_ACTION_REPORT_FRAME */
+#define EXMAP_FEATURE_PARKS           (1ULL << 9) /* shrinking parks frames, see resize */
 
 /**
  * struct exmap_query - argument of EXMAP_IOCTL_QUERY
@@ -226,7 +229,9 @@ struct exmap_query {
  * @flags: must be 0
  * @frames: in: frames the pool shall have; out: frames it has
  *
- * Growing adds zeroed frames; shrinking takes frames that are not mapped.
+ * Growing adds zeroed frames; shrinking takes frames that are not mapped. While
+ * the page area is mapped they are parked, not given back to the system (see
+ * EXMAP_FEATURE_PARKS), and come back first when the pool grows.
  * All or nothing: on an error the pool has as many frames as before.
  */
 struct exmap_resize {
@@ -273,6 +278,14 @@ struct exmap_resize {
  * @flushes_local: of @flushes, those that concerned the calling CPU alone
  *                 and took the short way
  * @frames_in_view: of @frames, those that have a number in the view
+ * @frames_parked: frames beside @frames that shrinking has taken out of the
+ *                 pool, or that were replaced and are not pinned any more; the
+ *                 first to come back when the pool needs some, and kept from
+ *                 the system until the page area is unmapped
+ * @frames_replaced: frames beside @frames and @frames_parked: freed while
+ *                   pinned, replaced by others, and pinned still
+ * @unpinned: times that a frame ceased to be one of @frames_replaced because
+ *            nobody pins it any more
  *
  * Counters start at 0 at setup and never wrap in practice; they are summed
  * without stopping the interfaces, so a call that is under way may be seen
@@ -313,6 +326,9 @@ struct exmap_stats2 {
 	__u64 fail_io;
 	__u64 flushes_local;
 	__u64 frames_in_view;
+	__u64 frames_parked;
+	__u64 frames_replaced;
+	__u64 unpinned;
 };
 
 /* Without the size in the number: the structures may grow, the calls stay. */

@@ -15,7 +15,7 @@ struct string_list {
 	char *items[AGENT_LIST_MAX + 1]; /* ends with NULL, as execve wants it */
 };
 
-/* What tools/vm wrote into /run.conf of the initial file system: NUL-separated "key=value" items. */
+/* What tools/vm wrote into /run.conf of the initial file system: NUL-separated "key=value". */
 struct run_config {
 	struct string_list args;
 	struct string_list env;
@@ -32,7 +32,10 @@ struct run_config {
 
 /* port.c: the frames. Each ends the machine if the host is gone. */
 void port_open(void);
-/* Finds the port that QEMU calls @name, and writes the path of its device into @path. False while it is not there. */
+/*
+ * Finds the port that QEMU calls @name, and writes the path of its device into @path. False while
+ * it is not there.
+ */
 bool port_find(const char *name, char *path, size_t size);
 int port_fd(void);
 void port_send(enum frame_type type, const void *data, size_t bytes);

@@ -240,7 +240,10 @@ static void drain(struct relay *relay)
 int command_run(const struct run_config *config)
 {
 	static struct relay relay;
-	const struct sigaction action = { .sa_handler = on_child, .sa_flags = SA_NOCLDSTOP | SA_RESTART };
+	const struct sigaction action = {
+		.sa_handler = on_child,
+		.sa_flags = SA_NOCLDSTOP | SA_RESTART,
+	};
 	int status = 0;
 
 	if (pipe2(child_event, O_CLOEXEC | O_NONBLOCK) || sigaction(SIGCHLD, &action, NULL))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// After the command: nothing may be left running, exmap must let itself be unloaded, and nothing may have leaked.
+// After the command: nothing may be left running, exmap must let itself be unloaded, and nothing
+// may have leaked.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -37,7 +38,8 @@ static void end_processes(void)
 
 static void unload_module(void)
 {
-	enum { ATTEMPTS = 100 }; // ten seconds: the last references of a dead process go from a work queue
+	// Ten seconds: the last references of a dead process go from a work queue.
+	enum { ATTEMPTS = 100 };
 	char text[200];
 
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -45,7 +47,8 @@ static void unload_module(void)
 			return; // the command may have unloaded it itself
 		pause_ms(100);
 	}
-	snprintf(text, sizeof(text), "exmap cannot be unloaded after every process has ended: %s\n", strerror(errno));
+	snprintf(text, sizeof(text), "exmap cannot be unloaded after every process has ended: %s\n",
+		 strerror(errno));
 	report(text);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The guest's init: sets the machine up, runs one command, checks, and hands its exit status to the host.
+// The guest's init: sets the machine up, runs one command, checks, and hands its exit status to the
+// host.
 #include <stdint.h>
 
 #include "agent.h"

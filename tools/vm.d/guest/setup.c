@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Makes the host's root file system, seen through 9p, the guest's own: read-only, with the machine's own /proc, /sys,
-// /dev and /tmp over it, and the writable shares where the host has them.
+// Makes the host's root file system, seen through 9p, the guest's own: read-only, with the
+// machine's own /proc, /sys, /dev and /tmp over it, and the writable shares where the host has
+// them.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,8 @@
 
 #define P9_OPTIONS "trans=virtio,version=9p2000.L,msize=512000"
 
-static void mount_or_fail(const char *what, const char *where, const char *type, unsigned long flags,
-			  const char *options)
+static void mount_or_fail(const char *what, const char *where, const char *type,
+			  unsigned long flags, const char *options)
 {
 	if (mount(what, where, type, flags, options))
 		fail("mount %s at %s: %s", type ? type : what, where, strerror(errno));
@@ -62,7 +63,8 @@ void setup_early(void)
 	mkdir("/dev", 0755);
 	mkdir("/proc", 0755);
 	mkdir("/sys", 0755);
-	// devtmpfs may be there already (CONFIG_DEVTMPFS_MOUNT does not reach an initial file system; be sure).
+	// devtmpfs may be there already (CONFIG_DEVTMPFS_MOUNT does not reach an initial file
+	// system; be sure).
 	mount_or_fail("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount_or_fail("sysfs", "/sys", "sysfs", 0, NULL);
 
@@ -76,7 +78,9 @@ void setup_early(void)
 			*options++ = 0;
 		snprintf(path, sizeof(path), "/modules/%s", line);
 		int error = load_module(path, options ? options : "");
-		if (error)
+		// A driver without its hardware is no reason not to run: the module says so in the
+		// kernel's log.
+		if (error && error != EOPNOTSUPP)
 			fail("module %s: %s", line, strerror(error));
 	}
 	free(list);
@@ -100,7 +104,8 @@ void setup_config(struct run_config *config)
 		char *value = item + key_bytes + 1;
 
 #define KEY_IS(name) (key_bytes == strlen(name) && memcmp(item, name, key_bytes) == 0)
-		// strlen(item) is taken again by the loop: values are used where they lie, keys are not cut off.
+		// strlen(item) is taken again by the loop: values are used where they lie, keys are
+		// not cut off.
 		if (KEY_IS("arg"))
 			list_add(&config->args, value);
 		else if (KEY_IS("env"))
@@ -147,12 +152,15 @@ static void make_path(const char *root, const char *path)
 // A tmpfs on every scratch directory that the host has, so that programs may write there.
 static void cover_scratch(void)
 {
-	static const char *const scratch[] = { "/root.new/run", "/root.new/var/tmp", "/root.new/tmp" };
+	static const char *const scratch[] = {
+		"/root.new/run", "/root.new/var/tmp", "/root.new/tmp"
+	};
 
 	for (size_t i = 0; i < sizeof(scratch) / sizeof(scratch[0]); i++) {
 		struct stat info;
 		if (lstat(scratch[i], &info) == 0 && S_ISDIR(info.st_mode))
-			mount_or_fail("tmpfs", scratch[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+			mount_or_fail("tmpfs", scratch[i], "tmpfs", MS_NOSUID | MS_NODEV,
+				      "mode=1777");
 	}
 	// The drive for /tmp, where one was asked for.
 	if (access("/dev/vm/tmp", F_OK) == 0) {
@@ -183,7 +191,8 @@ static void mount_share(char *share)
 		fail("run.conf: share '%s' has no path", share);
 	*path++ = 0;
 	snprintf(target, sizeof(target), "/root.new%s", path);
-	// cache=mmap: written through when a file is closed or synced, and shared writable mappings work.
+	// cache=mmap: written through when a file is closed or synced, and shared writable mappings
+	// work.
 	mount_or_fail(share, target, "9p", 0, P9_OPTIONS ",cache=mmap");
 }
 
@@ -249,8 +258,8 @@ static bool read_line(const char *path, char *line, size_t size)
 	return true;
 }
 
-// Links /dev/vm/SERIAL and /dev/vm/SERIAL-char to the drive with that serial number: the controllers come up in any
-// order. Returns false while it is not there.
+// Links /dev/vm/SERIAL and /dev/vm/SERIAL-char to the drive with that serial number: the
+// controllers come up in any order. Returns false while it is not there.
 static bool link_drive(const char *serial, bool polled)
 {
 	for (int i = 0; i < AGENT_LIST_MAX; i++) {
@@ -316,7 +325,8 @@ void setup_module(const struct run_config *config)
 {
 	if (!config->module)
 		return;
-	int error = load_module(config->module, config->module_options ? config->module_options : "");
+	const char *options = config->module_options ? config->module_options : "";
+	int error = load_module(config->module, options);
 	if (error)
 		fail("insmod %s: %s (see the kernel log)", config->module, strerror(error));
 }

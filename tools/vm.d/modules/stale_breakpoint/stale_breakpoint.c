@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Mends, from inside the guest, a flaw of QEMU's translator (7.2, as Debian 12 has it) with a thread for each processor.
+ * Mends, from inside the guest, a flaw of QEMU's translator (7.2, as in Debian 12) when it has one
+ * thread for each processor.
  *
- * A kernel that changes an instruction of its own (a tracepoint, a static key) puts a breakpoint (int3) over its first
- * byte, tells all processors, changes the rest, and puts the new first byte in the breakpoint's place. QEMU forgets its
- * translation of code that is written to, but one that another thread is only about to enter into its tables is missed:
- * it was made of the breakpoint, and stays. The kernel does not know that breakpoint any more when it is run, and panics.
+ * A kernel that changes its own code (a tracepoint, a static key) puts a breakpoint (int3) over the
+ * first byte of the instruction, tells all processors, changes the rest, and then replaces the
+ * breakpoint by the new first byte. QEMU drops its translation of code that is written to. But it
+ * misses a translation that another thread is just about to enter into its tables. That translation
+ * was made of the breakpoint, and stays. When it is run later, the kernel does not know the
+ * breakpoint any more, and panics.
  *
- * So an int3 in the kernel where memory has none is such a translation. The byte is written once more as it is, which has
- * QEMU forget what it made of it, and the instruction is run again. Where memory does have one, the kernel may just be
- * putting it there anew, and will know it when it is run again; if it does not, it is reported as ever.
+ * So an int3 in the kernel where memory has none is such a translation. This module writes the byte
+ * once more as it is, so that QEMU drops the translation, and runs the instruction again. Where
+ * memory does have an int3, the kernel may be putting it there at this moment. The instruction is
+ * run again, and then the kernel knows it; if it does not, it reports the int3 as usual.
  *
- * A processor of flesh never gets here, and neither does an emulated one that has no other beside it.
+ * A real processor never gets here, and neither does the only processor of an emulated machine.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -29,16 +33,17 @@
 static DEFINE_PER_CPU(unsigned long, unknown);
 
 /*
- * Has the translator forget what is not in memory any more. The instruction is read-only in every mapping, so the
- * processor is told to let that be. Atomic, as another processor may be changing it. Interrupts are off: int3's gate.
- * Returns whether it was so.
+ * Makes the translator drop a translation of what is not in memory any more. The instruction is
+ * read-only in every mapping, so write protection is off meanwhile. The write is atomic, because
+ * another processor may be changing the byte. Interrupts are off: int3 has an interrupt gate.
+ * Returns whether there was such a translation.
  */
 static notrace __no_sanitize_address bool forget_stale(unsigned long address)
 {
-	volatile u8 *instruction = (u8 *)address;
+	u8 *instruction = (u8 *)address;
 	unsigned long cr0;
 
-	if (*instruction == INT3_INSN_OPCODE)
+	if (READ_ONCE(*instruction) == INT3_INSN_OPCODE)
 		return false;
 	asm volatile("mov %%cr0, %0" : "=r"(cr0));
 	asm volatile("mov %0, %%cr0" : : "r"(cr0 & ~X86_CR0_WP) : "memory");
@@ -48,7 +53,8 @@ static notrace __no_sanitize_address bool forget_stale(unsigned long address)
 	return true;
 }
 
-static notrace __no_sanitize_address int on_die(struct notifier_block *block, unsigned long event, void *data)
+static notrace __no_sanitize_address int on_die(struct notifier_block *block, unsigned long event,
+						void *data)
 {
 	struct pt_regs *regs = ((struct die_args *)data)->regs;
 	unsigned long address = regs->ip - INT3_INSN_SIZE;
@@ -67,11 +73,12 @@ static notrace __no_sanitize_address int on_die(struct notifier_block *block, un
 static struct notifier_block on_die_block = { .notifier_call = on_die };
 
 /*
- * 6.1's kprobes run an instruction again whose breakpoint is gone, before anyone else is asked: with a translation that
- * stays, for ever. So they are watched there.
+ * On 6.1 kprobes run an instruction again whose breakpoint is gone, before they ask anyone else.
+ * With a translation that stays, they do so for ever. So this module watches them there.
  */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-static notrace __no_sanitize_address void on_kprobe(unsigned long ip, unsigned long parent, struct ftrace_ops *ops,
+static notrace __no_sanitize_address void on_kprobe(unsigned long ip, unsigned long parent,
+						    struct ftrace_ops *ops,
 						    struct ftrace_regs *call)
 {
 	struct pt_regs *regs = (struct pt_regs *)ftrace_get_regs(call)->di; /* its first argument */
@@ -80,11 +87,14 @@ static notrace __no_sanitize_address void on_kprobe(unsigned long ip, unsigned l
 		forget_stale(regs->ip - INT3_INSN_SIZE);
 }
 
-static struct ftrace_ops on_kprobe_ops = { .func = on_kprobe, .flags = FTRACE_OPS_FL_SAVE_REGS };
+static struct ftrace_ops on_kprobe_ops = {
+	.func = on_kprobe,
+	.flags = FTRACE_OPS_FL_SAVE_REGS,
+};
 
 static int watch_kprobes(void)
 {
-	static char name[] = "kprobe_int3_handler";
+	unsigned char name[] = "kprobe_int3_handler";
 	int error = ftrace_set_filter(&on_kprobe_ops, name, sizeof(name) - 1, 1);
 
 	return error ? error : register_ftrace_function(&on_kprobe_ops);

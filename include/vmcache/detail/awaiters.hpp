@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+//
+// What Worker's awaitable calls return. Users name nothing in it.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "vmcache/buffer_pool.hpp"
+#include "vmcache/detail/fault.hpp"
+#include "vmcache/detail/worker_core.hpp"
+#include "vmcache/guard.hpp"
+#include "vmcache/operation.hpp"
+
+namespace vmcache::detail {
+
+//! A request on behalf of one suspended task.
+class FaultAwaiter {
+ protected:
+  explicit FaultAwaiter(WorkerCore& worker) noexcept : _worker(worker) {}
+
+  void set_task(std::coroutine_handle<> task, void (*done)(FaultRequest&) noexcept) noexcept {
+    _task = task;
+    _request.user_data = this;
+    _request.on_complete = done;
+  }
+  void start(Extent extent, FaultRequest::Goal goal) {
+    _request.extent = extent;
+    _request.goal = goal;
+    _request.status = {};
+    _worker.start(_request);
+  }
+  void resume() noexcept { _worker.make_ready(_task); }
+  void throw_if_failed() const { _worker.settle(_request); }
+  //! The page of a request that ended with a latch for the task.
+  [[nodiscard]] PageRef page() const noexcept {
+    return _worker.pool().page_ref(_request.extent.page_id);
+  }
+
+  WorkerCore& _worker;
+  FaultRequest _request;
+  std::coroutine_handle<> _task;
+};
+
+template <typename Guard>
+class FixAwaiter : FaultAwaiter {
+ public:
+  FixAwaiter(WorkerCore& worker, Extent extent) noexcept : FaultAwaiter(worker), _extent(extent) {}
+
+  [[nodiscard]] bool await_ready() noexcept {
+    return _worker.pool().try_fix(_extent.page_id, _guard) == TryFix::kFixed &&
+           (_extent.order == 0 || fits());
+  }
+  void await_suspend(std::coroutine_handle<> task) {
+    set_task(task, &on_done);
+    start(_extent, kGoal);
+  }
+  [[nodiscard]] Guard await_resume() {
+    if (!_guard) throw_if_failed();
+    return std::move(_guard);
+  }
+
+ private:
+  //! Whether the resident extent has the order that was asked for. If not, the fault says so.
+  [[nodiscard]] bool fits() noexcept {
+    const bool fits = _guard.state().load(std::memory_order_relaxed).order() == _extent.order;
+    if (!fits) let_go(_guard);
+    return fits;
+  }
+
+  using Goal = FaultRequest::Goal;
+  static constexpr bool kOptimistic = std::is_same_v<Guard, OptimisticGuard>;
+  static constexpr Goal kGoal = kOptimistic                          ? Goal::kResident
+                                : std::is_same_v<Guard, SharedGuard> ? Goal::kShared
+                                                                     : Goal::kExclusive;
+
+  static void on_done(FaultRequest& request) noexcept {
+    auto& self = *static_cast<FixAwaiter*>(static_cast<FaultAwaiter*>(request.user_data));
+    if (request.status.ok()) {
+      if constexpr (kOptimistic) {
+        // Evicted or latched again already? Then fault once more: a guard must start from a
+        // readable word.
+        const TryFix result = self._worker.pool().try_fix(self._extent.page_id, self._guard);
+        if (result != TryFix::kFixed) {
+          return self.start(self._extent, result == TryFix::kBusy ? Goal::kRetry : Goal::kResident);
+        }
+      } else {
+        self._guard = Guard{self.page()};
+      }
+    }
+    self.resume();
+  }
+
+  Extent _extent;
+  Guard _guard;
+};
+
+class AllocateAwaiter : FaultAwaiter {
+ public:
+  AllocateAwaiter(WorkerCore& worker, unsigned order) noexcept
+      : FaultAwaiter(worker), _order(order) {}
+
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> task) {
+    set_task(task, [](FaultRequest& request) noexcept {
+      static_cast<AllocateAwaiter*>(static_cast<FaultAwaiter*>(request.user_data))->resume();
+    });
+    _worker.start_allocate(_request, _order);
+  }
+  [[nodiscard]] ExclusiveGuard await_resume() const {
+    throw_if_failed();
+    return ExclusiveGuard{page()};
+  }
+
+ private:
+  unsigned _order;
+};
+
+class FreeAwaiter : FaultAwaiter {
+ public:
+  //! `guard` is empty if nothing is left to do.
+  FreeAwaiter(WorkerCore& worker, ExclusiveGuard guard, Extent extent) noexcept
+      : FaultAwaiter(worker), _guard(std::move(guard)), _extent(extent) {}
+
+  [[nodiscard]] bool await_ready() const noexcept { return !_guard; }
+  bool await_suspend(std::coroutine_handle<> task);
+  void await_resume() const noexcept {}
+
+ private:
+  ExclusiveGuard _guard;
+  Extent _extent;
+};
+
+template <Operation Op>
+class PerformAwaiter : FaultAwaiter {
+ public:
+  PerformAwaiter(WorkerCore& worker, Op& op) noexcept : FaultAwaiter(worker), _op(op) {}
+
+  [[nodiscard]] bool await_ready() {
+    _need = _op.step(_worker.pool());
+    return _need.done();
+  }
+  void await_suspend(std::coroutine_handle<> task) {
+    set_task(task, &on_done);
+    get_need();
+  }
+  void await_resume() const {
+    if (_error) std::rethrow_exception(_error);
+    throw_if_failed();
+  }
+
+ private:
+  using Goal = FaultRequest::Goal;
+
+  void get_need() {
+    switch (_need.kind) {
+      case Need::Kind::kPage:
+        return start(_need.extent, Goal::kResident);
+      case Need::Kind::kLatch:
+        return start(_need.extent, Goal::kRetry);
+      case Need::Kind::kPause:
+        return start({}, Goal::kPause);
+      case Need::Kind::kNewExtent:
+        return _worker.start_allocate(_request, _need.extent.order);
+      case Need::Kind::kNothing:
+        return resume();
+    }
+  }
+  static void on_done(FaultRequest& request) noexcept {
+    auto& self = *static_cast<PerformAwaiter*>(static_cast<FaultAwaiter*>(request.user_data));
+    if (!self._need.tolerates(request.status, self._stale)) return self.resume();
+    request.status = {};
+    try {
+      if (request.goal == Goal::kNew) self._op.supply(ExclusiveGuard{self.page()});
+      self._need = self._op.step(self._worker.pool());
+      self.get_need();
+    } catch (...) {
+      self._error = std::current_exception();
+      self.resume();
+    }
+  }
+
+  Op& _op;
+  Need _need;
+  unsigned _stale = 0;
+  std::exception_ptr _error;
+};
+
+class PrefetchAwaiter {
+ public:
+  PrefetchAwaiter(WorkerCore& worker, std::span<const Extent> extents);
+  [[nodiscard]] bool await_ready() const noexcept { return _requests.empty(); }
+  void await_suspend(std::coroutine_handle<> task);
+  void await_resume() const;
+
+ private:
+  WorkerCore& _worker;
+  std::vector<FaultRequest> _requests;
+  std::size_t _outstanding = 0;
+  std::coroutine_handle<> _task;
+};
+
+class YieldAwaiter {
+ public:
+  explicit YieldAwaiter(WorkerCore& worker) noexcept : _worker(worker) {}
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> task) {
+    _worker.require_own_task();
+    _worker.make_ready(task);
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  WorkerCore& _worker;
+};
+
+}  // namespace vmcache::detail

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+//
+// What a Worker is to those who wait in it: the way to its fault engine, and its list of tasks that
+// may go on.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "vmcache/buffer_pool.hpp"
+#include "vmcache/detail/fault.hpp"
+
+namespace vmcache::detail {
+
+class EngineLease;
+
+class WorkerCore {
+ public:
+  WorkerCore(const WorkerCore&) = delete;
+  WorkerCore& operator=(const WorkerCore&) = delete;
+
+  [[nodiscard]] BufferPool& pool() const noexcept { return _pool; }
+
+  //! \name For awaitables written outside the library
+  //! start(), start_allocate() and reserve() throw Error kWrongThread, kWrongProcess, kClosed,
+  //! kInvalidOption, and std::bad_alloc.
+  //! @{
+  //! Starts a fault. A later turn of Worker::run() calls `request.on_complete`.
+  void start(FaultRequest& request);
+  //! Takes a page id and starts the fault of a new extent. Throws Error kDatabaseFull,
+  //! kInvalidPage.
+  void start_allocate(FaultRequest& request, unsigned order);
+  //! Reserves what that many start() need, so that those cannot throw std::bad_alloc.
+  void reserve(std::size_t requests);
+  //! If the request has failed, undoes what start_allocate() did and throws.
+  void settle(const FaultRequest& request);
+  //! Throws Error kInvalidOption in a task that another Worker runs: it could not be resumed.
+  void require_own_task() const;
+  //! Resumes `task` when it is its turn.
+  void make_ready(std::coroutine_handle<> task) { _ready.push_back(task); }
+  //! @}
+
+ protected:
+  explicit WorkerCore(BufferPool& pool);
+  ~WorkerCore();
+  void require_usable() const;
+
+  BufferPool& _pool;
+  const std::thread::id _thread = std::this_thread::get_id();
+  std::unique_ptr<EngineLease> _engine;
+  std::vector<std::coroutine_handle<>> _ready;
+};
+
+}  // namespace vmcache::detail

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#include "pool/freeing.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <mutex>
+
+#include "pool/pool_core.hpp"
+
+namespace vmcache::detail {
+namespace {
+
+[[noreturn]] void refuse(Extent extent, const char* why) {
+  throw Error(Status{Errc::kInvalidPage, 0, extent.page_id},
+              fmt::format("free: extent of order {}: {}", extent.order, why));
+}
+
+constexpr const char* kFreeAlready = "some of its pages are free already; nothing was changed";
+
+//! What is under the guard, if its word says that somebody owns it.
+Extent owned(const PoolCore& core, const ExclusiveGuard& guard) {
+  if (!guard) throw Error(Errc::kInvalidPage, "free: the guard holds no page");
+  const PageState word = core.states()[guard.page_id()].load(std::memory_order_relaxed);
+  const Extent extent{guard.page_id(), word.order()};
+  if (word.use() != PageState::Use::kExtent) refuse(extent, kFreeAlready);
+  return extent;
+}
+
+//! Clean and marked: ids that were freed last are used first, else it is the next to leave.
+void release_free(AtomicPageState& state) noexcept {
+  state.store(state.load(std::memory_order_relaxed)
+                  .next_version()
+                  .without(PageState::kDirty | PageState::kWriterWaits)
+                  .with_use(PageState::Use::kFree)
+                  .with(PageState::kMarked)
+                  .with_latch(PageState::kUnlocked));
+}
+
+void complain(PoolCore& core, const Status& status) noexcept try {
+  core.logger(LogLevel::kError, "freeing: " + status.to_string());
+} catch (...) {  // NOLINT: F3
+}
+
+}  // namespace
+
+Extent check_free(const PoolCore& core, const ExclusiveGuard& guard) {
+  const Extent extent = owned(core, guard);
+  if (!core.allocator.in_use(extent)) refuse(extent, kFreeAlready);
+  return extent;
+}
+
+void free_extent(PoolCore& core, ExclusiveGuard& guard) {
+  const Extent extent = owned(core, guard);
+  if (extent.order == 0) {
+    // The next owner waits for the latch, which is given back at once.
+    if (!core.allocator.free(extent)) refuse(extent, kFreeAlready);
+    return release_free(guard.detach().state());
+  }
+  if (!core.allocator.in_use(extent)) refuse(extent, kFreeAlready);
+  (void)guard.detach();
+  Status status;
+  {
+    const std::lock_guard lock(core.freeing.mutex);
+    status = drop(core, core.freeing.context, {&extent, 1});
+  }
+  free_dropped(core, {&extent, 1}, status);
+}
+
+bool try_free_evicted(PoolCore& core, Extent extent, PageState word) {
+  AtomicPageState& state = core.states()[extent.page_id];
+  // A fault that came first has changed the word; one that comes later is refused (I6).
+  if (!state.compare_exchange(word, word.with_latch(PageState::kFaulting))) return false;
+  const bool freed = core.allocator.free(extent);
+  state.store(freed
+                  ? word.next_version().without(PageState::kTagMask).with_use(PageState::Use::kFree)
+                  : word);
+  if (!freed) refuse(extent, kFreeAlready);
+  return true;
+}
+
+Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents) noexcept {
+  const Status status = core.memory->exchange(context, extents, {});
+  std::uint64_t frames = 0;
+  for (const Extent& extent : extents) {
+    const PageState word = core.states()[extent.page_id].load(std::memory_order_relaxed);
+    // The bytes are of no use to anyone: not even a dirty mark.
+    core.residency.leave(extent.page_id,
+                         word.next_version()
+                             .without(PageState::kMarked | PageState::kDirty | PageState::kTagMask)
+                             .with_use(PageState::Use::kFree)
+                             .with_latch(PageState::kEvicted));
+    frames += extent.pages();
+  }
+  core.give_frames(frames);
+  return status;
+}
+
+void free_dropped(PoolCore& core, std::span<const Extent> extents, const Status& dropped) noexcept {
+  if (!dropped.ok()) complain(core, dropped);
+  for (const Extent& extent : extents) {
+    // Only if somebody has freed a part of it since it was checked: without a latch on it, by
+    // another name.
+    if (!core.allocator.free(extent)) complain(core, {Errc::kInvalidPage, 0, extent.page_id});
+  }
+}
+
+void drop_all(PoolCore& core) noexcept {
+  constexpr std::size_t kMax = 64;
+  std::array<Extent, kMax> batch;
+  std::size_t count = 0;
+  const auto drop_batch = [&] {
+    const std::lock_guard lock(core.freeing.mutex);
+    const Status status = drop(core, core.freeing.context, std::span(batch).first(count));
+    if (!status.ok()) complain(core, status);
+    count = 0;
+  };
+  core.residency.for_each([&](PageId page_id) {
+    AtomicPageState& state = core.states()[page_id];
+    if (latch::try_exclusive(state, state.load()) != TryFix::kFixed) return;
+    batch[count++] = {page_id, state.load(std::memory_order_relaxed).order()};
+    if (count == kMax) drop_batch();
+  });
+  if (count > 0) drop_batch();
+}
+
+}  // namespace vmcache::detail
