@@ -271,7 +271,7 @@ namespace {
 //! meanwhile is in it.
 Json own_instructions_per_io(const IoRun& run) {
   constexpr std::size_t kCounts = 5;
-  constexpr std::uint64_t kLonger = 10;
+  constexpr std::uint64_t kTimesAsLong = 10;
   static std::map<unsigned, Json> known;
   const auto [place, is_new] = known.try_emplace(depth_of(run), nullptr);
   if (is_new) {
@@ -279,7 +279,7 @@ Json own_instructions_per_io(const IoRun& run) {
     IoRun null = run;
     null.depth = depth_of(run);
     null.rung = &kNull;
-    null.ios *= kLonger;
+    null.ios *= kTimesAsLong;
     std::vector<double> counts(kCounts);
     for (double& count : counts)
       count = run_in_child([&] { return figures(null).at("instructions_per_io"); }).get<double>();
