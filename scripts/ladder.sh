@@ -16,8 +16,7 @@ usage: scripts/ladder.sh [--kernels LIST] [--parts LIST] [--ios N] [--rounds N] 
   --ios      transfers a row where instructions are counted (default 3000; of rungs that wait
              for each, a third)
   --rounds   of a row and its fio, which take turns, where instructions are counted (default 3;
-             of rungs that wait for
-             each, at least 5)
+             of rungs that wait for each, at least 5)
   --depth    transfers in flight a thread, of rungs with a queue (default 128); a quarter of
              them is the batch
   --seconds  a row where time is measured (default 1)

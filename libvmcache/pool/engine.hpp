@@ -136,9 +136,8 @@ class Engine {
   }
 
   //! Runs one turn. With `may_wait` it sleeps until something can have changed. Never allocates:
-  //! bind(), reserve() and PageWriter::reserve() have reserved
-  //! everything. So a turn cannot fail half-way,
-  //! with latches held and requests of others under way.
+  //! bind(), reserve() and PageWriter::reserve() have reserved everything. So a turn cannot fail
+  //! half-way, with latches held and requests of others under way.
   void turn(bool may_wait);
   //! Turns until every request that was started has ended.
   void drain();

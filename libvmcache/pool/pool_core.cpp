@@ -180,9 +180,8 @@ PoolCore::PoolCore(const PoolOptions& given)
     if (const int error = storage->resize(kPageSize); error != 0) {
       throw Error(Status{Errc::kIo, error, kNoPage}, "making " + storage->description());
     }
-    storage_flush
-        // A header that is torn is then a page of which some sectors are zeros, and never shorter.
-        .flush();
+    // A header that is torn is then a page of which some sectors are zeros, and never shorter.
+    storage_flush.flush();
   }
   write_header(false, kNoPage);
   // With a log, what was freed may still be wanted by a recovery that begins before the free.

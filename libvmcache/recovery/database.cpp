@@ -3,8 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
-
+#include "clock.hpp"
 #include "logger.hpp"
 #include "pool/check_options.hpp"
 #include "pool/engine.hpp"
@@ -29,17 +28,13 @@ LogOptions checked(const DatabaseOptions& options) {
   return log;
 }
 
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-}
-
 }  // namespace
 
 // duration_ns holds the begin until it is known how long the open took.
 Database::Impl::Impl(const DatabaseOptions& options)
     : _messages(logger_of(options.pool)),
       _log(checked(options)),
-      _recovery{.duration_ns = now_ns()},
+      _recovery{.duration_ns = detail::now_ns()},
       _pool(Opening(options, _log, _recorder, _messages, _recovery).open()),
       _core(detail::core_of(*_pool)),
       _checkpoints(_log, *_pool, _core, _gate, _recorder, _log_space, _messages,
@@ -51,7 +46,7 @@ Database::Impl::Impl(const DatabaseOptions& options)
     _checkpoints.make();
   }
   if (options.checkpoint_thread) _checkpoints.start_thread();
-  _recovery.duration_ns = now_ns() - _recovery.duration_ns;
+  _recovery.duration_ns = detail::now_ns() - _recovery.duration_ns;
 }
 
 void Database::Impl::refuse_closed() {

@@ -12,7 +12,11 @@
 #include <fstream>
 #include <utility>
 
+#include "clock.hpp"
+
 namespace vmcache::test {
+
+using detail::now_ns;
 
 void DiskImage::read(std::uint64_t offset, std::byte* to, std::size_t bytes) const {
   while (bytes > 0) {
@@ -62,13 +66,6 @@ void DiskImage::save(const std::string& path) const {
 namespace {
 
 constexpr std::uint64_t kSecond = 1'000'000'000;
-
-std::uint64_t now_ns() {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * kSecond +
-         static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 void sleep_for(std::uint64_t ns) {
   if (ns == 0) return;
