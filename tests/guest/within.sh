@@ -8,13 +8,13 @@ set -u
 limit_s=$1
 shift
 
-# processes SESSION: all of the session.
+# processes SESSION: all of the session that have not ended.
 processes() {
   local file stat fields
   for file in /proc/[0-9]*/stat; do
     { read -r stat <"$file"; } 2>/dev/null || continue
     read -ra fields <<<"${stat##*) }" # state, parent, group, session
-    [[ ${fields[3]} == "$1" ]] && echo "${stat%% *}"
+    [[ ${fields[3]} == "$1" && ${fields[0]} != Z ]] && echo "${stat%% *}"
   done
 }
 
@@ -52,4 +52,9 @@ done
 echo w >/proc/sysrq-trigger
 echo l >/proc/sysrq-trigger
 kill -KILL -- "-$command"
+# That takes a moment, and whatever runs next must not find them.
+for ((tries = 0; tries < 300; tries++)); do
+  [[ -n $(processes "$command") ]] || break
+  sleep 0.1
+done
 exit 124
