@@ -9,6 +9,7 @@
 #include "btree/node.hpp"
 #include "check/damage.hpp"
 #include "recovery/redo.hpp"
+#include "support/sanitizer.hpp"
 
 namespace vmcache {
 namespace {
@@ -20,7 +21,7 @@ using test::Place;
 using test::Places;
 using test::Recorder;
 
-constexpr int kFlips = 60;  // a region
+constexpr int kFlips = test::tries(60);  // a region
 
 const Place& any_of(const std::vector<Place>& places, std::mt19937_64& random) {
   return places[random() % places.size()];

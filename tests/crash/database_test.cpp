@@ -17,6 +17,7 @@
 #include "support/database.hpp"
 #include "support/faulty_storage.hpp"
 #include "support/in_child.hpp"
+#include "support/sanitizer.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache {
@@ -372,7 +373,7 @@ TEST(RecordedDatabase, AFlippedBitAnywhereIsAnErrorOrDoesNotMatter) {
   history.finish();
   std::mt19937_64 random(11);
   int refused = 0;
-  constexpr int kFlips = 1500;
+  constexpr int kFlips = test::tries(1500);
   for (int flip = 0; flip < kFlips; ++flip) {
     std::array<test::DiskImage, Recorder::kDevices> bad = good;
     const bool in_log = random() % 2 == 0;
