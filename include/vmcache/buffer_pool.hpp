@@ -9,10 +9,12 @@
 
 #include "vmcache/detail/fault.hpp"
 #include "vmcache/error.hpp"
+#include "vmcache/file.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/operation.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/page_state.hpp"
+#include "vmcache/pin.hpp"
 #include "vmcache/stats.hpp"
 #include "vmcache/types.hpp"
 
@@ -125,6 +127,13 @@ class BufferPool {
     return guard;
   }
 
+  //! Keeps the page where it is and in memory until the pin goes, without a latch (pin.hpp). Waits
+  //! for I/O. Throws what fix_shared() throws, kPoolExhausted (one page in kMaxPinnedShare is
+  //! pinned already; a page counts once for each pin), and kInvalidPage (the page is free).
+  [[nodiscard]] Pin pin(PageId page_id);
+  //! Of a pool's pages at most one in this many can be pinned: evictions must find others.
+  static constexpr std::uint64_t kMaxPinnedShare = 2;
+
   //! Brings a set of extents into memory with as few submissions as possible, and waits for all. It
   //! does not latch them, so they may be evicted again. Throws the first Error after all have
   //! ended.
@@ -164,9 +173,14 @@ class BufferPool {
   void set_root(unsigned index, PageId page_id);
   //! @}
 
-  //! Writes back all pages that were dirty when it was called, and flushes. Other threads may go on
-  //! working. Throws Error kIo with the first page that failed; pages that failed stay dirty. A
-  //! failed flush is final: see above. Waits for I/O.
+  //! Opens a file of the embedder's own format into the pool (file.hpp). Waits for I/O. Throws
+  //! Error: kInvalidOption, kInUse, kIo, kUnsupported (no regular file), kDatabaseFull (larger than
+  //! its capacity_bytes, or no range of PoolOptions::files_bytes is left).
+  [[nodiscard]] File open_file(const FileOptions& options);
+
+  //! Writes back all pages of the database that were dirty when it was called, and flushes. Other
+  //! threads may go on working. Throws Error kIo with the first page that failed; pages that failed
+  //! stay dirty. A failed flush is final: see above. Waits for I/O.
   void checkpoint();
 
   //! Makes a checkpoint and returns a checksum of all pages in use, as they must now be in storage.
@@ -231,6 +245,7 @@ class BufferPool {
 
  private:
   friend struct detail::PoolAccess;
+  friend class Pin;
 
   template <typename Guard, typename TryLatch>
   TryFix try_latch(PageId page_id, Guard& guard, TryLatch try_latch_word) noexcept {
@@ -264,6 +279,7 @@ class BufferPool {
   }
   //! Waits fairly: readers that come and go do not keep it out for ever.
   void await_exclusive(PageId page_id, unsigned order, ExclusiveGuard& guard);
+  void unpin(PageId page_id) noexcept;
   //! Processes the completions of write-backs that no thread is waiting for; one of them may be in
   //! the way. For callers that only try. Does not wait.
   void end_writes() noexcept;
@@ -281,5 +297,10 @@ class BufferPool {
   bool _page_headers = false;
   std::unique_ptr<detail::PoolCore> _core;
 };
+
+inline void Pin::release() noexcept {
+  if (_pool != nullptr) _pool->unpin(_page_id);
+  _pool = nullptr;
+}
 
 }  // namespace vmcache

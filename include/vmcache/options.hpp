@@ -121,10 +121,14 @@ struct PoolOptions {
   //! Returning null is kInvalidOption.
   std::function<std::unique_ptr<Storage>()> make_storage;
 
-  //! Memory for pages: 64 KiB (16 pages) .. capacity_bytes.
+  //! Memory for pages: 64 KiB (16 pages) .. capacity_bytes + files_bytes.
   std::uint64_t pool_bytes = std::uint64_t{1} << 30;
   //! Largest size of the database: 128 KiB .. 64 TiB. It reserves address space only.
   std::uint64_t capacity_bytes = std::uint64_t{1} << 40;
+  //! Address space for files that BufferPool::open_file() opens: a multiple of kFileRangeBytes.
+  //! With capacity_bytes at most 64 TiB. A pool for such files needs no database: leave `path`,
+  //! `paths` and make_storage empty.
+  std::uint64_t files_bytes = 0;
   //! Threads that may be inside a miss or run a Worker at the same time: 1 .. 1021. One more waits
   //! for its turn.
   unsigned workers = 64;
@@ -162,6 +166,13 @@ struct PoolOptions {
   ChangeLog* change_log = nullptr;
   //! If set, the open does not believe page 0 (it may be torn) and writes it anew from this.
   std::optional<RecoveredState> recovered;
+
+  //! Files of a pool get address space in multiples of this.
+  static constexpr std::uint64_t kFileRangeBytes = std::uint64_t{1} << 30;
+  //! Whether it names a database.
+  [[nodiscard]] bool has_database() const noexcept {
+    return make_storage || !path.empty() || !paths.empty();
+  }
 
   LogCallback logger;  //!< empty: nothing is logged
 

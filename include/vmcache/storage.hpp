@@ -13,13 +13,18 @@
 
 namespace vmcache {
 
+struct FileTarget;
+
 //! One transfer between memory and storage. The caller owns it, and keeps it and the memory until
 //! it completes.
 struct IoRequest {
   enum class Op : std::uint8_t { kRead, kWrite };
 
   Op op = Op::kRead;
-  std::uint64_t offset = 0;   //!< from the start of the database; a multiple of kPageSize
+  std::uint64_t offset = 0;  //!< from the start of the database; a multiple of kPageSize
+  //! Set for a file that was opened into the pool (BufferPool::open_file()): `offset` counts from
+  //! its start. Only queues that say so get such requests (IoQueue::serves_files()).
+  const FileTarget* file = nullptr;
   std::byte* data = nullptr;  //!< page-aligned
   //! The address of the same bytes in the memory that Storage::register_memory() was given, or null
   //! if they are not in it.
@@ -57,6 +62,9 @@ class IoQueue {
   [[nodiscard]] virtual unsigned in_flight() const noexcept = 0;
   //! True if the queue polls for completions, false if interrupts announce them.
   [[nodiscard]] virtual bool polled() const noexcept { return false; }
+  //! True if it takes requests whose `file` is set. The library's queues do, unless they poll. For
+  //! one that does not, the pool makes a second queue.
+  [[nodiscard]] virtual bool serves_files() const noexcept { return false; }
   //! Takes all of `requests`, at most depth() - in_flight(). They may reach the kernel only with
   //! the next reap().
   virtual void submit(std::span<IoRequest* const> requests) = 0;

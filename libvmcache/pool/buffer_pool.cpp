@@ -15,6 +15,7 @@
 #include "pool/freeing.hpp"
 #include "pool/latch_wait.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/raw_file.hpp"
 #include "pool/write_back.hpp"
 #include "vmcache/detail/processor.hpp"
 
@@ -138,7 +139,7 @@ BufferPool::BufferPool(const PoolOptions& options)
     : _core(std::make_unique<detail::PoolCore>(options)) {
   _base = _core->memory->base();
   _states = _core->states();
-  _fixable_pages = _core->capacity_pages;
+  _fixable_pages = _core->files.capacity_pages();
   _change_log = options.change_log;
   _page_headers = options.page_header;
 }
@@ -167,6 +168,9 @@ void BufferPool::close() {
     throw Error(Errc::kBusy,
                 fmt::format("close: {} workers or blocking calls are still at work", leased));
   }
+  if (const std::uint64_t pins = _core->residency.pins(); pins > 0)
+    throw Error(Errc::kBusy, fmt::format("close: {} pins are held", pins));
+  for (const auto& file : _core->files.all()) file->close();
   _core->engines.drain_idle();
   if (_core->storage_flush.error() != 0) {
     // Whoever asked for the flush was told. Nothing that could be written now would be worth
@@ -197,21 +201,21 @@ void BufferPool::close() {
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
   _core->require_usable();
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
-  if (need.kind != Need::Kind::kPause) _core->storage_flush.refuse_if_failed("fix");
+  if (need.kind != Need::Kind::kPause) _core->refuse_if_failed(need.extent.page_id, "fix");
   assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch ||
          need.kind == Need::Kind::kPause);
   const PageId page_id = need.extent.page_id;
   // Latched, or somebody else is loading it: wait without an engine.
-  const bool loading = need.kind == Need::Kind::kPage && page_id < capacity_pages() &&
-                       _states[page_id].load().faulting();
+  const bool is_page = page_id < _core->files.capacity_pages();
+  const bool loading =
+      need.kind == Need::Kind::kPage && is_page && _states[page_id].load().faulting();
   if (need.kind != Need::Kind::kPage || loading) {
     if (Engine* own = detail::engine_of_thread(*_core))
       return wait_in_task(*_core, *own, page_id, restarts);
     _core->engines.reap_idle();
     if (loading) return wait_for_load(*_core, page_id, restarts);
     // An operation that finds readers in its way, time and again, wants the page exclusively.
-    if (need.kind == Need::Kind::kLatch && restarts > kPatientRestarts &&
-        page_id < capacity_pages())
+    if (need.kind == Need::Kind::kLatch && restarts > kPatientRestarts && is_page)
       return await_readers(*_core, page_id, restarts);
     back_off(restarts);
     return {};
@@ -219,13 +223,13 @@ Status BufferPool::satisfy(const Need& need, unsigned restarts) {
   FaultRequest request;
   request.extent = need.extent;
   run_blocking(*_core, {&request, 1});
-  if (!request.status.ok()) _core->storage_flush.refuse_if_failed("fix");
+  if (!request.status.ok()) _core->refuse_if_failed(page_id, "fix");
   return request.status;
 }
 
 void BufferPool::prefetch(std::span<const Extent> extents) {
   _core->require_usable();
-  _core->storage_flush.refuse_if_failed("prefetch");
+  for (const Extent& extent : extents) _core->refuse_if_failed(extent.page_id, "prefetch");
   std::vector<FaultRequest> requests(extents.size());
   for (std::size_t i = 0; i < extents.size(); ++i) requests[i].extent = extents[i];
   run_blocking(*_core, requests);
@@ -324,7 +328,7 @@ std::uint64_t BufferPool::digest() {
 
 void BufferPool::resize(std::uint64_t pool_bytes) {
   _core->require_usable();
-  check_pool_bytes(pool_bytes, _core->options.capacity_bytes);
+  check_pool_bytes(pool_bytes, _core->options);
   _core->engines.with_service(
       [&](Engine& engine) { detail::resize(*_core, engine, pool_bytes / kPageSize); });
 }
@@ -334,7 +338,29 @@ bool BufferPool::contains(PageId page_id) const noexcept {
 }
 
 std::uint64_t BufferPool::capacity_pages() const noexcept {
-  return _core->capacity_pages;
+  return _core->files.database_pages();
+}
+
+File BufferPool::open_file(const FileOptions& options) {
+  _core->require_usable();
+  return File(detail::RawFile::open(*_core, options));
+}
+
+Pin BufferPool::pin(PageId page_id) {
+  const SharedGuard guard = fix_shared(page_id);
+  if (guard.state().load(std::memory_order_relaxed).use() == PageState::Use::kFree)
+    throw Error(Status{Errc::kInvalidPage, 0, page_id}, "pin: the page is free");
+  const std::uint64_t max = pool_pages() / kMaxPinnedShare;
+  if (!_core->residency.pin(page_id, max)) {
+    throw Error(Status{Errc::kPoolExhausted, 0, page_id},
+                fmt::format("pin: {} pages are pinned, the most that a pool of {} pages allows",
+                            max, pool_pages()));
+  }
+  return {*this, guard.data(), page_id};
+}
+
+void BufferPool::unpin(PageId page_id) noexcept {
+  if (_core->process.here()) _core->residency.unpin(page_id);
 }
 
 std::uint64_t BufferPool::pool_pages() const noexcept {
@@ -360,6 +386,8 @@ PoolStats BufferPool::stats() const {
   stats.free_frames = static_cast<std::uint64_t>(std::max<std::int64_t>(_core->free_frames(), 0));
   stats.database_pages = _core->allocator.next_page();
   stats.capacity_pages = capacity_pages();
+  stats.pins = _core->residency.pins();
+  stats.open_files = _core->files.all().size();
   return stats;
 }
 

@@ -9,6 +9,7 @@
 
 #include "memory/memory.hpp"
 #include "pool/engine_set.hpp"
+#include "pool/file_set.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/types.hpp"
 
@@ -56,8 +57,11 @@ void check_enums(const PoolOptions& options) {
 void check_paths(const PoolOptions& options) {
   if (options.make_storage) return;
   if (options.paths.empty()) {
-    if (options.path.empty())
-      throw Error(Errc::kInvalidOption, "path is empty: name a file or a block device");
+    if (options.path.empty() && options.files_bytes == 0) {
+      throw Error(Errc::kInvalidOption,
+                  "path is empty: name a file or a block device, or give files_bytes for files "
+                  "that are opened later");
+    }
   } else if (!options.path.empty()) {
     throw Error(Errc::kInvalidOption, "path and paths are both set: one of them, not both");
   }
@@ -75,9 +79,34 @@ void check_paths(const PoolOptions& options) {
                 fmt::format("stripe_bytes = {}: there is one path only", options.stripe_bytes));
 }
 
+//! What a pool without a database would ignore.
+void check_without_database(const PoolOptions& options) {
+  if (options.has_database()) return;
+  const char* what = nullptr;
+  if (options.page_header) what = "page_header";
+  if (options.write_ahead != nullptr) what = "write_ahead";
+  if (options.change_log != nullptr) what = "change_log";
+  if (options.recovered) what = "recovered";
+  if (options.lost_write_check) what = "lost_write_check";
+  if (what != nullptr)
+    throw Error(Errc::kInvalidOption,
+                fmt::format("{} is set, but there is no database: path is empty", what));
+}
+
+void check_files_bytes(const PoolOptions& options) {
+  constexpr std::uint64_t kUnit = PoolOptions::kFileRangeBytes;
+  const std::uint64_t taken = detail::FileSet::first_page(options) * kPageSize;
+  check("files_bytes", options.files_bytes, 0,
+        kMaxCapacityBytes - std::min(taken, kMaxCapacityBytes), " bytes");
+  if (options.files_bytes % kUnit != 0)
+    throw Error(Errc::kInvalidOption,
+                fmt::format("files_bytes = {}: not a multiple of {}", options.files_bytes, kUnit));
+}
+
 }  // namespace
 
-void check_pool_bytes(std::uint64_t pool_bytes, std::uint64_t capacity_bytes) {
+void check_pool_bytes(std::uint64_t pool_bytes, const PoolOptions& options) {
+  const std::uint64_t capacity_bytes = detail::FileSet::capacity_pages(options) * kPageSize;
   check("pool_bytes", pool_bytes, kMinPoolBytes, std::min(capacity_bytes, kMaxPoolBytes), " bytes");
 }
 
@@ -85,7 +114,9 @@ void check_options(const PoolOptions& options) {
   check_paths(options);
   check_enums(options);
   check("capacity_bytes", options.capacity_bytes, kMinCapacityBytes, kMaxCapacityBytes, " bytes");
-  check_pool_bytes(options.pool_bytes, options.capacity_bytes);
+  check_files_bytes(options);
+  check_without_database(options);
+  check_pool_bytes(options.pool_bytes, options);
   check("workers", options.workers, 1, kMaxWorkers, "");
   check("io_depth", options.io_depth, 1, 4096, "");
   check("evict_batch", options.evict_batch, 1, 4096, "");

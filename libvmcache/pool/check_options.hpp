@@ -10,6 +10,6 @@ namespace vmcache {
 //! Throws Error kInvalidOption that names the option, its value and what is allowed.
 void check_options(const PoolOptions& options);
 //! The same for a pool size alone.
-void check_pool_bytes(std::uint64_t pool_bytes, std::uint64_t capacity_bytes);
+void check_pool_bytes(std::uint64_t pool_bytes, const PoolOptions& options);
 
 }  // namespace vmcache

@@ -36,6 +36,10 @@ void Evictor::claim_all_written() {
     if (!_core.states()[victim.extent.page_id].compare_exchange(
             word, word.with_latch(PageState::kExclusive)))
       continue;
+    if (_core.residency.pinned(victim.extent.page_id)) {
+      _core.states()[victim.extent.page_id].store(word);
+      continue;
+    }
     _swept.victims.push_back(victim);
     _swept.victim_pages += victim.extent.pages();
   }

@@ -6,6 +6,8 @@
 
 #include "pool/inner_pages.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/raw_file.hpp"
+#include "storage/file_target.hpp"
 
 namespace vmcache::detail {
 namespace {
@@ -14,19 +16,35 @@ using Goal = FaultRequest::Goal;
 
 constexpr std::uint64_t kReadsAveraged = 16;
 
+//! kBeyondLog if the page is newer than its log: no page is written before the log is durable up to
+//! its LSN, so this one is of another history.
+Status not_beyond(PageId page_id, Lsn lsn, const WriteAhead& log) {
+  const Lsn durable = log.durable_lsn();
+  if (lsn <= durable) return {};
+  return {.code = Errc::kBeyondLog, .page_id = page_id, .expected = durable, .found = lsn};
+}
+
 //! Whether what was read is the page, whole and up to date.
 Status check(PoolCore& core, const FaultRequest& request) {
   const Extent extent = request.extent;
   Status status{Errc::kIo, request.error, extent.page_id, request.device_status};
-  if (const int error = core.storage_flush.error(); error != 0) [[unlikely]] {
+  if (const int error = core.flush_error(extent.page_id); error != 0) [[unlikely]] {
     status.os_error = error;  // F2 of storage_flush.hpp: it may be an old version
     return status;
   }
   if (request.error != 0) return status;
-  status = core.options.page_header ? verify_checksum(extent, request.data) : Status{};
-  if (status.ok() && core.write_ahead != nullptr)
-    status = not_beyond(extent, request.data, core.write_ahead->durable_lsn());
-  if (status.ok() && core.sums)
+  const std::span bytes(request.data, request.bytes);
+  if (request.file != nullptr)
+    clear_past_end(*request.file, request.offset, request.data, request.bytes);
+  status = {};
+  if (const PageFormat* const format = core.format_of(extent.page_id)) {
+    status = format->after_read(request.offset, bytes);
+    if (!status.ok()) status.page_id = extent.page_id;
+    const WriteAhead* const log = core.log_of(extent.page_id);
+    if (status.ok() && log != nullptr)
+      status = not_beyond(extent.page_id, format->lsn_of(bytes), *log);
+  }
+  if (status.ok() && core.sums && request.file == nullptr)
     status = core.sums->check(extent.page_id, {request.data, extent.bytes()});
   return status;
 }
@@ -91,7 +109,7 @@ void FaultQueue::admit(FaultRequest& request, std::uint32_t slot) {
     return publish(request);
   }
   request.op = IoRequest::Op::kRead;
-  request.offset = request.extent.page_id * kPageSize;
+  _core.set_place(request, request.extent.page_id);
   request.data = data;
   request.registered = _core.memory->io_address(request.extent);
   request.bytes = static_cast<std::uint32_t>(request.extent.bytes());
@@ -141,7 +159,11 @@ void FaultQueue::complete(IoRequest& ended) {
   _read_ns = (_read_ns * (kReadsAveraged - 1) + took_ns) / kReadsAveraged;
   _base.counters.retries.add(request.retries);
   const Status status = check(_core, request);
-  if (status.ok()) return publish(request);
+  if (status.ok()) {
+    if (RawFile* const file = _core.files.file_of(request.extent.page_id))
+      file->in_storage(request.extent.page_id, file->durable_lsn());
+    return publish(request);
+  }
 
   _base.counters.read_errors.add(1);
   const Extent extent = request.extent;

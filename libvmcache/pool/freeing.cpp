@@ -21,6 +21,12 @@ constexpr const char* kFreeAlready = "some of its pages are free already; nothin
 //! What is under the guard, if its word says that somebody owns it.
 Extent owned(const PoolCore& core, const ExclusiveGuard& guard) {
   if (!guard) throw Error(Errc::kInvalidPage, "free: the guard holds no page");
+  if (!core.files.of_database(guard.page_id())) {
+    throw Error(Status{Errc::kInvalidPage, 0, guard.page_id()},
+                "free: a page of a file; File::resize() makes files shorter");
+  }
+  if (core.residency.pinned(guard.page_id()))
+    throw Error(Status{Errc::kBusy, 0, guard.page_id()}, "free: the page is pinned");
   const PageState word = core.states()[guard.page_id()].load(std::memory_order_relaxed);
   const Extent extent{guard.page_id(), word.order()};
   if (word.use() != PageState::Use::kExtent) refuse(extent, kFreeAlready);
@@ -79,7 +85,8 @@ bool try_free_evicted(PoolCore& core, Extent extent, PageState word) {
   return true;
 }
 
-Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents) noexcept {
+Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents,
+            PageState::Use use) noexcept {
   const Status status = core.memory->exchange(context, extents, {});
   std::uint64_t frames = 0;
   for (const Extent& extent : extents) {
@@ -88,7 +95,7 @@ Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents) n
     core.residency.leave(extent.page_id,
                          word.next_version()
                              .without(PageState::kMarked | PageState::kDirty | PageState::kTagMask)
-                             .with_use(PageState::Use::kFree)
+                             .with_use(use)
                              .with_latch(PageState::kEvicted));
     frames += extent.pages();
   }
@@ -105,19 +112,27 @@ void free_dropped(PoolCore& core, std::span<const Extent> extents, const Status&
   }
 }
 
-void drop_all(PoolCore& core) noexcept {
+void drop_all(PoolCore& core, PageId begin, PageId end) noexcept {
   constexpr std::size_t kMax = 64;
   std::array<Extent, kMax> batch;
   std::size_t count = 0;
   const auto drop_batch = [&] {
     const std::lock_guard lock(core.freeing.mutex);
-    const Status status = drop(core, core.freeing.context, std::span(batch).first(count));
+    const PageState::Use use =
+        core.files.of_database(begin) ? PageState::Use::kFree : PageState::Use::kUnknown;
+    const Status status = drop(core, core.freeing.context, std::span(batch).first(count), use);
     if (!status.ok()) complain(core, status);
     count = 0;
   };
   core.residency.for_each([&](PageId page_id) {
+    if (page_id < begin || page_id >= end) return;
     AtomicPageState& state = core.states()[page_id];
     if (latch::try_exclusive(state, state.load()) != TryFix::kFixed) return;
+    if (core.residency.pinned(page_id)) {
+      ExclusiveGuard({&state, core.memory->base() + page_id * kPageSize, page_id})
+          .release_unmodified();
+      return;
+    }
     batch[count++] = {page_id, state.load(std::memory_order_relaxed).order()};
     if (count == kMax) drop_batch();
   });

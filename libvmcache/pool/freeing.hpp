@@ -33,14 +33,16 @@ void free_extent(PoolCore& core, ExclusiveGuard& guard);
 [[nodiscard]] bool try_free_evicted(PoolCore& core, Extent extent, PageState word);
 
 //! Takes away the frames of extents that the caller holds exclusively, with one page-table call,
-//! and publishes the extents as evicted and free. One thread at a time uses a context. A failure is
-//! that of the page-table call; the rest is done all the same.
-Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents) noexcept;
+//! and publishes the extents as evicted and of that use. One thread at a time uses a context. A
+//! failure is that of the page-table call; the rest is done all the same.
+Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents,
+            PageState::Use use = PageState::Use::kFree) noexcept;
 //! Gives back the ids of extents that were dropped.
 void free_dropped(PoolCore& core, std::span<const Extent> extents, const Status& dropped) noexcept;
 
-//! Takes all pages that are not latched out of memory, dirty ones without writing them, so that no
-//! fix of them is a hit. For use after a failed flush, when their content no longer counts (R14).
-void drop_all(PoolCore& core) noexcept;
+//! Takes all pages of [begin, end) that are neither latched nor pinned out of memory, dirty ones
+//! without writing them, so that no fix of them is a hit. For use after a failed flush, when their
+//! content no longer counts (R14).
+void drop_all(PoolCore& core, PageId begin, PageId end) noexcept;
 
 }  // namespace vmcache::detail

@@ -11,8 +11,7 @@ namespace vmcache::detail {
 void IoChannel::open(bool single_issuer) {
   _queue.reset();
   // One place at least for a read beside a write (E5).
-  auto queue =
-      _base.core.storage->make_queue(std::max(_base.core.options.io_depth, 2U), single_issuer);
+  auto queue = _base.core.make_queue(std::max(_base.core.options.io_depth, 2U), single_issuer);
   _completed.resize(queue->depth());
   _prepared.reserve(queue->depth());
   _queue = std::move(queue);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "pool/page_checksum.hpp"
 
+#include <bit>
 #include <cstring>
 
 #include "crc32c.hpp"
@@ -21,9 +22,33 @@ std::uint32_t checksum_of(PageHeader header, Extent extent, const std::byte* byt
   return crc32c_more(front, bytes + sizeof header, extent.bytes() - sizeof header);
 }
 
+class HeaderFormat final : public PageFormat {
+ public:
+  void before_write(std::uint64_t offset, std::span<std::byte> bytes) const noexcept override {
+    set_checksum(extent_at(offset, bytes.size()), bytes.data());
+  }
+  [[nodiscard]] Status after_read(std::uint64_t offset,
+                                  std::span<std::byte> bytes) const noexcept override {
+    return verify_checksum(extent_at(offset, bytes.size()), bytes.data());
+  }
+  [[nodiscard]] Lsn lsn_of(std::span<const std::byte> bytes) const noexcept override {
+    return vmcache::lsn_of(bytes.data());
+  }
+
+ private:
+  static Extent extent_at(std::uint64_t offset, std::size_t bytes) noexcept {
+    return {offset / kPageSize, static_cast<unsigned>(std::countr_zero(bytes / kPageSize))};
+  }
+};
+
 }  // namespace
 
-std::byte* ChecksumBuffer::reserve(std::size_t bytes) noexcept {
+const PageFormat& header_format() noexcept {
+  static const HeaderFormat format;
+  return format;
+}
+
+std::byte* FormatBuffer::reserve(std::size_t bytes) noexcept {
   if (_bytes < bytes) {
     _memory.reset(static_cast<std::byte*>(std::aligned_alloc(kPageSize, bytes)));
     _bytes = _memory ? bytes : 0;
@@ -31,11 +56,12 @@ std::byte* ChecksumBuffer::reserve(std::size_t bytes) noexcept {
   return _memory.get();
 }
 
-std::byte* ChecksumBuffer::copy_with_checksum(Extent extent, const std::byte* page) noexcept {
-  std::byte* const copy = reserve(extent.bytes());
+std::byte* FormatBuffer::copy_in_format(const PageFormat& format, std::uint64_t offset,
+                                        std::span<const std::byte> page) noexcept {
+  std::byte* const copy = reserve(page.size());
   if (copy == nullptr) return nullptr;
-  std::memcpy(copy, page, extent.bytes());
-  set_checksum(extent, copy);
+  std::memcpy(copy, page.data(), page.size());
+  format.before_write(offset, {copy, page.size()});
   return copy;
 }
 
@@ -61,12 +87,6 @@ Status verify_checksum(Extent extent, const std::byte* bytes) noexcept {
             .expected = expected,
             .found = header.checksum};
   return {};
-}
-
-Status not_beyond(Extent extent, const std::byte* bytes, Lsn durable) noexcept {
-  const Lsn lsn = lsn_of(bytes);
-  if (lsn <= durable) return {};
-  return {.code = Errc::kBeyondLog, .page_id = extent.page_id, .expected = durable, .found = lsn};
 }
 
 Lsn lsn_of(const std::byte* page) noexcept {

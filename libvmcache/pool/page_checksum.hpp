@@ -6,21 +6,23 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#include <span>
 
 #include "vmcache/error.hpp"
+#include "vmcache/page_format.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
 
 namespace vmcache {
 
-//! Memory that direct I/O takes, kept from write to write. A page gets its checksum in a
-//! copy: it is written under a shared latch, and optimistic readers would see its header change
-//! (I3).
-class ChecksumBuffer {
+//! Memory that direct I/O takes, kept from write to write. A page gets its format in a copy: it is
+//! written under a shared latch, and optimistic readers would see its bytes change (I3).
+class FormatBuffer {
  public:
-  //! Copies the extent's bytes and sets the checksum of the copy. Null if there is no memory for
-  //! it.
-  [[nodiscard]] std::byte* copy_with_checksum(Extent extent, const std::byte* page) noexcept;
+  //! Copies the extent's bytes, which belong at `offset`, and brings the copy into the format. Null
+  //! if there is no memory for it.
+  [[nodiscard]] std::byte* copy_in_format(const PageFormat& format, std::uint64_t offset,
+                                          std::span<const std::byte> page) noexcept;
   //! Memory for so many bytes, or null.
   [[nodiscard]] std::byte* reserve(std::size_t bytes) noexcept;
 
@@ -38,9 +40,8 @@ void set_checksum(Extent extent, std::byte* bytes) noexcept;
 //! values.
 [[nodiscard]] Status verify_checksum(Extent extent, const std::byte* bytes) noexcept;
 
-//! kBeyondLog if the page carries an LSN beyond `durable`. No page is written before the log is
-//! durable up to its LSN, so one that was loaded and knows more is of another history than the log.
-[[nodiscard]] Status not_beyond(Extent extent, const std::byte* bytes, Lsn durable) noexcept;
+//! Pages that begin with a PageHeader.
+[[nodiscard]] const PageFormat& header_format() noexcept;
 
 //! The LSN in the header of a page that the caller has latched.
 [[nodiscard]] Lsn lsn_of(const std::byte* page) noexcept;

@@ -7,6 +7,7 @@
 #include <new>
 
 #include "pool/pool_core.hpp"
+#include "pool/raw_file.hpp"
 
 namespace vmcache::detail {
 namespace {
@@ -15,6 +16,15 @@ void unlatch_shared(AtomicPageState& state) noexcept {
   PageState word = state.load(std::memory_order_relaxed);
   while (!state.compare_exchange(word, PageState{word.bits - 1})) {
   }
+}
+
+//! Log before page. An error of the log is told apart by its own name.
+bool log_allows(const WriteAhead* log, Lsn lsn) noexcept {
+  return log == nullptr || (log->durable_lsn() >= lsn && log->log_error() == 0);
+}
+//! The log does not allow it yet, and has not failed.
+bool ahead_of(const WriteAhead* log, Lsn lsn) noexcept {
+  return !log_allows(log, lsn) && log->log_error() == 0;
 }
 
 }  // namespace
@@ -34,11 +44,11 @@ PageWriter::Outcome PageWriter::write_back(Extent extent, WriteBatch& batch, boo
     // again.
     if (!word.readable() || !word.dirty() || word.order() != extent.order) return Outcome::kDone;
   } while (!state.compare_exchange(word, PageState{word.bits + 1}));
-  const Lsn lsn =
-      _core.write_ahead != nullptr ? lsn_of(_core.memory->base() + extent.page_id * kPageSize) : 0;
-  if (!ahead_of_log && !log_allows(lsn) && _core.write_ahead->log_error() == 0) {
+  WriteAhead* const log = _core.log_of(extent.page_id);
+  const Lsn lsn = lsn_in(extent.page_id, bytes_of(extent));
+  if (!ahead_of_log && ahead_of(log, lsn)) {
     unlatch_shared(state);  // E4
-    _core.write_ahead->want_durable(lsn);
+    log->want_durable(lsn);
     return Outcome::kAheadOfLog;
   }
   ++batch.outstanding;  // first: it may end at once
@@ -51,10 +61,10 @@ std::size_t PageWriter::write_back_run(std::span<const Extent> pages, WriteBatch
   reserve(1);
   WriteRequest& request = *_free.back();
   pages = pages.first(std::min(pages.size(), kRunPages));
-  std::byte* const copies = request.checksummed.reserve(pages.size() * kPageSize);
+  std::byte* const copies = request.copies.reserve(pages.size() * kPageSize);
   if (copies == nullptr) throw std::bad_alloc();
 
-  request.lsn = 0;
+  ask_log(request, pages.front().page_id);
   request.run = 0;
   std::size_t seen = 0;
   while (seen < pages.size()) {
@@ -87,8 +97,9 @@ PageWriter::Copied PageWriter::copy_page(Extent page, std::byte* to,
   } while (!state.compare_exchange(word, PageState{word.bits + 1}));
   std::memcpy(to, _core.memory->base() + page.page_id * kPageSize, kPageSize);
   unlatch_shared(state);
-  if (_core.write_ahead != nullptr) request.lsn = std::max(request.lsn, lsn_of(to));
-  if (_core.options.page_header) set_checksum(page, to);
+  request.lsn = std::max(request.lsn, lsn_in(page.page_id, {to, kPageSize}));
+  if (const PageFormat* const format = _core.format_of(page.page_id))
+    format->before_write(_core.offset_of(page.page_id), {to, kPageSize});
   if (request.run == 0) request.extent = page;
   request.words[request.run++] = word;
   return Copied::kYes;
@@ -105,14 +116,15 @@ void PageWriter::reserve(std::size_t count) {
 //! Under a shared latch that is ours (I5), and is given back if the page is claimed, or is to be
 //! evicted and ahead of the log (E4): then nothing was started.
 bool PageWriter::start(Extent extent, WriteBatch* batch) noexcept {
-  std::byte* const data = _core.memory->base() + extent.page_id * kPageSize;
-  const Lsn lsn = _core.write_ahead != nullptr ? lsn_of(data) : 0;
-  const bool waits = batch == nullptr && !log_allows(lsn) && _core.write_ahead->log_error() == 0;
+  const std::span<std::byte> data = bytes_of(extent);
+  WriteAhead* const log = _core.log_of(extent.page_id);
+  const Lsn lsn = lsn_in(extent.page_id, data);
+  const bool waits = batch == nullptr && ahead_of(log, lsn);
   if (waits || !claim(extent)) {
     unlatch_shared(_core.states()[extent.page_id]);
     if (waits) {
       ++_victims_ahead;
-      _core.write_ahead->want_durable(lsn);
+      log->want_durable(lsn);
     }
     return false;
   }
@@ -120,8 +132,9 @@ bool PageWriter::start(Extent extent, WriteBatch* batch) noexcept {
   _free.pop_back();
   request.extent = extent;
   request.run = 0;
-  describe(request, batch, data, extent.bytes());
+  describe(request, batch, data.data(), data.size());
   request.registered = _core.memory->io_address(extent);
+  ask_log(request, extent.page_id);
   request.lsn = lsn;
   if (batch == nullptr) {
     ++_victims_in_flight;
@@ -154,22 +167,32 @@ void PageWriter::describe(WriteRequest& request, WriteBatch* batch, std::byte* d
   request.batch = batch;
 }
 
-//! Log before page. An error of the log is told apart by its own name.
-bool PageWriter::log_allows(Lsn lsn) const noexcept {
-  const WriteAhead* const log = _core.write_ahead;
-  return log == nullptr || (log->durable_lsn() >= lsn && log->log_error() == 0);
+std::span<std::byte> PageWriter::bytes_of(Extent extent) const noexcept {
+  return {_core.memory->base() + extent.page_id * kPageSize, extent.bytes()};
+}
+
+//! How far the log must be durable before the page may be written.
+Lsn PageWriter::lsn_in(PageId page_id, std::span<const std::byte> page) const noexcept {
+  return _core.log_of(page_id) != nullptr ? _core.format_of(page_id)->lsn_of(page) : 0;
+}
+
+//! Before the pages are looked at: what is changed later has a greater LSN.
+void PageWriter::ask_log(WriteRequest& request, PageId page_id) const noexcept {
+  request.log = _core.log_of(page_id);
+  request.lsn = 0;
+  request.durable = request.log != nullptr ? request.log->durable_lsn() : 0;
 }
 
 //! A victim is here only if the log has failed or allows it (E4).
 void PageWriter::submit_or_hold(WriteRequest& request) noexcept {
-  if (log_allows(request.lsn)) return prepare(request);
+  if (log_allows(request.log, request.lsn)) return prepare(request);
   if (request.batch == nullptr) {
-    request.error = _core.write_ahead->log_error();
+    request.error = request.log->log_error();
     if (request.error == 0) request.error = EIO;
     request.started_ns = _base.now;
     return complete_write(request);
   }
-  _core.write_ahead->want_durable(request.lsn);
+  request.log->want_durable(request.lsn);
   _held.push_back(&request);
   _io.keep(_held.size());
 }
@@ -190,29 +213,28 @@ PageId PageWriter::give_up_held(WriteBatch& batch) noexcept {
 //! The log does not stand in the way any more.
 void PageWriter::prepare(WriteRequest& request) {
   request.started_ns = _base.now;
-  request.offset = request.extent.page_id * kPageSize;
-  if (request.run == 0 && _core.options.page_header) {
-    request.data = request.checksummed.copy_with_checksum(request.extent, request.data);
+  const PageId page_id = request.extent.page_id;
+  _core.set_place(request, page_id);
+  if (const PageFormat* const format = _core.format_of(page_id); format && request.run == 0) {
+    request.data = request.copies.copy_in_format(*format, request.offset, bytes_of(request.extent));
     request.registered = nullptr;
   }
   if (request.data == nullptr) request.error = ENOMEM;
   // R14: nothing that is written now will count, so the page stays dirty.
-  if (const int error = _core.storage_flush.error(); error != 0) request.error = error;
+  if (const int error = _core.flush_error(page_id); error != 0) request.error = error;
   if (request.error != 0) return complete_write(request);
   _io.prepare(request);
 }
 
 void PageWriter::release_all_held() {
-  const int error = _core.write_ahead->log_error();
-  const Lsn durable = _core.write_ahead->durable_lsn();
   _held_before.clear();
   _held_before.swap(_held);
   for (WriteRequest* request : _held_before) {
-    if (error != 0) {
+    if (const int error = request->log->log_error(); error != 0) {
       request->error = error;
       request->started_ns = _base.now;
       complete_write(*request);
-    } else if (durable >= request->lsn) {
+    } else if (request->log->durable_lsn() >= request->lsn) {
       prepare(*request);
     } else {
       _held.push_back(request);
@@ -227,14 +249,23 @@ void PageWriter::complete_write(WriteRequest& request) {
   _base.counters.write_latency.add(_base.now - request.started_ns);
   _base.counters.retries.add(request.retries);
   const bool written = request.error == 0;
-  if (written && _core.sums) _core.sums->set(request.extent.page_id, {request.data, request.bytes});
+  if (written && _core.sums && request.file == nullptr)
+    _core.sums->set(request.extent.page_id, {request.data, request.bytes});
   if (written) {
+    if (request.file != nullptr) note_in_storage(request);
     _base.progressed();
     _core.write_errors.clear();
   } else {
     fail(request);
   }
   settle(request);
+}
+
+void PageWriter::note_in_storage(const WriteRequest& request) noexcept {
+  RawFile& file = *_core.files.file_of(request.extent.page_id);
+  const std::uint32_t pages = std::max<std::uint32_t>(request.run, 1);
+  for (std::uint32_t n = 0; n < pages; ++n)
+    file.in_storage(request.extent.page_id + n, request.durable);
 }
 
 //! The write is over, done or not: gives back what it held.

@@ -104,8 +104,10 @@ class PageWriter {
     std::uint32_t run = 0;
     std::array<PageState, kRunPages> words;  // of a run, when they were copied
     WriteBatch* batch = nullptr;             // null: a victim
-    Lsn lsn = 0;                             // the log must be durable up to here first
-    ChecksumBuffer checksummed;
+    WriteAhead* log = nullptr;               // asked before the write, or none
+    Lsn lsn = 0;                             // it must be durable up to here first
+    Lsn durable = 0;                         // it was up to here when the pages were as written
+    FormatBuffer copies;
   };
   enum class Copied : std::uint8_t { kYes, kClean, kBusy };
 
@@ -114,7 +116,10 @@ class PageWriter {
   [[nodiscard]] bool claim(Extent extent) noexcept;
   static void describe(WriteRequest& request, WriteBatch* batch, std::byte* data,
                        std::size_t bytes) noexcept;
-  [[nodiscard]] bool log_allows(Lsn lsn) const noexcept;
+  [[nodiscard]] std::span<std::byte> bytes_of(Extent extent) const noexcept;
+  [[nodiscard]] Lsn lsn_in(PageId page_id, std::span<const std::byte> page) const noexcept;
+  void ask_log(WriteRequest& request, PageId page_id) const noexcept;
+  void note_in_storage(const WriteRequest& request) noexcept;
   void submit_or_hold(WriteRequest& request) noexcept;
   void prepare(WriteRequest& request);
   void release_all_held();

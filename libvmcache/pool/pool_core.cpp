@@ -11,7 +11,10 @@
 
 #include "pool/check_options.hpp"
 #include "pool/freeing.hpp"
+#include "pool/page_checksum.hpp"
+#include "pool/raw_file.hpp"
 #include "random_id.hpp"
+#include "storage/file_queues.hpp"
 #include "storage/open.hpp"
 #include "vmcache/error.hpp"
 
@@ -123,7 +126,7 @@ Header read_header(Storage& storage, const PoolOptions& options) {
 }
 
 MemoryConfig memory_config(const PoolOptions& options) {
-  return {.capacity_pages = options.capacity_bytes / kPageSize,
+  return {.capacity_pages = FileSet::capacity_pages(options),
           .frames = options.pool_bytes / kPageSize,
           .contexts = EngineSet::contexts(options.workers),
           .anonymous_release = options.stock_release.value_or(options.anonymous_release)};
@@ -134,24 +137,23 @@ MemoryConfig memory_config(const PoolOptions& options) {
 PoolCore::PoolCore(const PoolOptions& given)
     : options(checked(given)),
       logger(logger_of(options)),
-      _state_memory(options.capacity_bytes / kPageSize * sizeof(AtomicPageState),
-                    "the page states"),
+      _state_memory(FileSet::capacity_pages(options) * sizeof(AtomicPageState), "the page states"),
       _states(reinterpret_cast<AtomicPageState*>(_state_memory.data())),
-      capacity_pages(options.capacity_bytes / kPageSize),
+      files(options),
       write_ahead(options.write_ahead),
       storage(open_storage(options, logger)),
-      storage_flush(*storage, [this] { drop_all(*this); }),
+      storage_flush(*storage, [this] { drop_all(*this, 0, files.database_pages()); }),
       header{.mutex = {}, .now = read_header(*storage, options)},
       memory(open_memory(options.memory, memory_config(options), logger)),
-      residency(_states, options.pool_bytes / kPageSize, capacity_pages),
-      allocator(*storage, capacity_pages, header.now.next_page),
+      residency(_states, options.pool_bytes / kPageSize, files.capacity_pages()),
+      allocator(*storage, files.database_pages(), header.now.next_page),
       pool_frames(options.pool_bytes / kPageSize),
       engines(*this, options.workers),
       freeing{.mutex = {}, .context = options.workers + EngineSet::kMore},
       _free_frames(static_cast<std::int64_t>(options.pool_bytes / kPageSize)) {
   _state_memory.advise(MADV_HUGEPAGE);
   _state_memory.wipe_on_fork();  // F2
-  if (options.lost_write_check) sums.emplace(capacity_pages);
+  if (options.lost_write_check) sums.emplace(files.database_pages());
   if (options.recovered) {
     std::vector<Extent> free = options.recovered->free;
     const std::vector<PageId>& list = options.recovered->list_pages;
@@ -225,11 +227,45 @@ std::uint64_t PoolCore::take_frames(std::uint64_t wanted) noexcept {
   }
 }
 
+void PoolCore::set_place(IoRequest& request, PageId page_id) const noexcept {
+  const RawFile* const file = files.file_of(page_id);
+  request.file = file != nullptr ? &file->target() : nullptr;
+  request.offset = offset_of(page_id);
+}
+
+std::uint64_t PoolCore::offset_of(PageId page_id) const noexcept {
+  const RawFile* const file = files.file_of(page_id);
+  return file != nullptr ? file->offset_of(page_id) : page_id * kPageSize;
+}
+
+const PageFormat* PoolCore::format_of(PageId page_id) const noexcept {
+  if (const RawFile* const file = files.file_of(page_id)) return file->format();
+  return options.page_header ? &header_format() : nullptr;
+}
+
+WriteAhead* PoolCore::log_of(PageId page_id) const noexcept {
+  const RawFile* const file = files.file_of(page_id);
+  return file != nullptr ? file->write_ahead() : write_ahead;
+}
+
+int PoolCore::flush_error(PageId page_id) const noexcept {
+  const RawFile* const file = files.file_of(page_id);
+  return file != nullptr ? file->flush().error() : storage_flush.error();
+}
+
+std::unique_ptr<IoQueue> PoolCore::make_queue(unsigned depth, bool single_issuer) {
+  auto queue = storage->make_queue(depth, single_issuer);
+  if (options.files_bytes == 0 || queue->serves_files()) return queue;
+  return join_queues(std::move(queue), files.make_queue(options, logger, depth, single_issuer));
+}
+
 void PoolCore::report_write_error(const Status& status, std::uint64_t now_ns) noexcept try {
   const std::uint64_t times = write_errors.add(status, now_ns);
   if (!std::has_single_bit(times)) return;
+  const RawFile* const file = files.file_of(status.page_id);
   logger(LogLevel::kError, fmt::format("{}: {} (failure {}); the page stays dirty",
-                                       storage->description(), status.to_string(), times));
+                                       file != nullptr ? file->path() : storage->description(),
+                                       status.to_string(), times));
 } catch (const std::bad_alloc&) {  // NOLINT: the writer hears of it anyway
 }
 

@@ -15,6 +15,7 @@
 #include "memory/memory.hpp"
 #include "memory/reservation.hpp"
 #include "pool/engine_set.hpp"
+#include "pool/file_set.hpp"
 #include "pool/header.hpp"
 #include "pool/page_allocator.hpp"
 #include "pool/page_sums.hpp"
@@ -25,6 +26,7 @@
 #include "vmcache/detail/own_process.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/options.hpp"
+#include "vmcache/page_format.hpp"
 #include "vmcache/page_state.hpp"
 #include "vmcache/storage.hpp"
 
@@ -71,6 +73,26 @@ class PoolCore {
       refuse_closed();
   }
 
+  //! \name Pages of the database or of a file
+  //! @{
+  //! Where the page is in the database or in its file. The caller holds the page.
+  [[nodiscard]] std::uint64_t offset_of(PageId page_id) const noexcept;
+  //! Sets where the transfer of a page begins, and of which file. The caller holds the page.
+  void set_place(IoRequest& request, PageId page_id) const noexcept;
+  //! What a page of it looks like in storage, or null; and what log is asked before it is written,
+  //! or null. The caller holds the page.
+  [[nodiscard]] const PageFormat* format_of(PageId page_id) const noexcept;
+  [[nodiscard]] WriteAhead* log_of(PageId page_id) const noexcept;
+  //! 0, or the errno of the flush that has failed. The caller holds the page.
+  [[nodiscard]] int flush_error(PageId page_id) const noexcept;
+  //! For a page that is to be fixed: throws Error kIo if a flush has failed.
+  void refuse_if_failed(PageId page_id, const char* doing) const {
+    if (files.of_database(page_id)) storage_flush.refuse_if_failed(doing);
+  }
+  //! A queue for pages of the database and of files. Throws Error.
+  [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer);
+  //! @}
+
   //! Brings the header up to date, with the identity of the checkpoint that was just taken if there
   //! was one. Writes and flushes it. Throws Error kIo.
   void write_header(bool clean, PageId free_list, const Identity* checkpoint = nullptr);
@@ -84,7 +106,7 @@ class PoolCore {
   AtomicPageState* _states;
 
  public:
-  const std::uint64_t capacity_pages;
+  FileSet files;
   //! options.write_ahead.
   WriteAhead* const write_ahead;
   const std::unique_ptr<Storage> storage;

@@ -8,6 +8,7 @@
 #include "pool/freeing.hpp"
 #include "pool/inner_pages.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/raw_file.hpp"
 #include "vmcache/guard.hpp"
 
 namespace vmcache::detail {
@@ -63,8 +64,9 @@ bool RequestQueue::waits_in_vain(FaultRequest& request) const {
 }
 
 void RequestQueue::advance(FaultRequest& request) {
-  // R14. A pause is for what is no page: the log, say.
-  if (const int error = _core.storage_flush.error(); error != 0 && request.goal != Goal::kPause)
+  // R14. A pause is for what is no page: the log, say. A file's page is looked at once it is held.
+  if (const int error = _core.storage_flush.error();
+      error != 0 && request.goal != Goal::kPause && _core.files.of_database(request.extent.page_id))
       [[unlikely]]
     return _ends.finish(request, {Errc::kIo, error, request.extent.page_id});
   switch (request.goal) {
@@ -81,7 +83,7 @@ void RequestQueue::advance(FaultRequest& request) {
 void RequestQueue::advance_pause(FaultRequest& request) {
   if (request.goal == Goal::kPause) return wait_in(_pausing, request);
   const PageId page_id = request.extent.page_id;
-  const bool is_page = page_id < _core.capacity_pages;
+  const bool is_page = page_id < _core.files.capacity_pages();
   _base.counters.latch_waits.add(1);
   if (is_page && !_core.states()[page_id].load().latched()) return _ends.finish(request, {});
   wait_in(_pausing, request);
@@ -91,9 +93,12 @@ void RequestQueue::advance_pause(FaultRequest& request) {
 
 void RequestQueue::advance_page(FaultRequest& request) {
   const Extent extent = request.extent;
-  const std::uint64_t end = _core.allocator.next_page();
-  const bool valid = extent.page_id != kNoPage && extent.order <= kMaxOrder &&
-                     extent.page_id < end && extent.pages() <= end - extent.page_id &&
+  const bool of_file = !_core.files.of_database(extent.page_id);
+  const std::uint64_t end =
+      of_file ? _core.files.end_of(extent.page_id) : _core.allocator.next_page();
+  const bool valid = !(of_file && extent.order > 0) && extent.page_id != kNoPage &&
+                     extent.order <= kMaxOrder && extent.page_id < end &&
+                     extent.pages() <= end - extent.page_id &&
                      (extent.page_id & (extent.pages() - 1)) == 0;
   if (!valid) return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
 
@@ -105,6 +110,12 @@ void RequestQueue::advance_page(FaultRequest& request) {
     if (!fresh && !word.admits(extent.order))
       return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
     if (!state.compare_exchange(word, word.with_latch(PageState::kFaulting))) continue;
+    if (of_file) {
+      if (const Status status = check_held(extent.page_id); !status.ok()) {
+        state.store(word);
+        return _ends.finish(request, status);
+      }
+    }
     if (!fresh && extent.order > 0 && word.use() == PageState::Use::kUnknown &&
         !mark_inner(_core, extent)) {
       state.store(word);
@@ -120,6 +131,14 @@ void RequestQueue::advance_page(FaultRequest& request) {
   } else {
     advance_resident(request, word);
   }
+}
+
+//! For a page of a file that is now claimed.
+Status RequestQueue::check_held(PageId page_id) const {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // D1 of file_set.hpp
+  if (page_id >= _core.files.end_of(page_id)) return {Errc::kInvalidPage, 0, page_id};
+  const int error = _core.files.file_of(page_id)->flush().error();  // R14
+  return error == 0 ? Status{} : Status{Errc::kIo, error, page_id};
 }
 
 void RequestQueue::advance_resident(FaultRequest& request, PageState word) {

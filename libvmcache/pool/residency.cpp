@@ -25,8 +25,10 @@ Residency::Residency(AtomicPageState* states, std::uint64_t frames, std::uint64_
       _slot_memory(in_chunks(capacity_pages) * sizeof(Slot), "the residency slots"),
       _entry_memory(capacity_pages * sizeof(std::uint32_t), "the pages' slots"),
       _free_memory(capacity_pages * sizeof(std::uint32_t), "the free slots"),
+      _pin_memory(capacity_pages * sizeof(std::uint32_t), "the pages' pins"),
       _slots(reinterpret_cast<Slot*>(_slot_memory.data())),
       _slot_of(reinterpret_cast<std::uint32_t*>(_entry_memory.data())),
+      _pins_of(reinterpret_cast<std::atomic<std::uint32_t>*>(_pin_memory.data())),
       _frames(frames),
       _free(reinterpret_cast<std::uint32_t*>(_free_memory.data())) {}
 
@@ -187,11 +189,28 @@ void Residency::pick(PageId page_id, PageState word, std::size_t max_dirty, Swee
     return;
   }
   // I4: the whole word, version and mark included, must still be the one that was judged.
+  if (pinned(page_id)) return;
   if (state.compare_exchange(word, word.with_latch(PageState::kExclusive))) {
+    if (pinned(page_id)) [[unlikely]]
+      return state.store(word);  // since the look before; nobody else writes a word at 0xff
     __builtin_prefetch(&_slot_of[page_id], 1);
     swept.victims.push_back({extent, word});
     swept.victim_pages += extent.pages();
   }
+}
+
+bool Residency::pin(PageId page_id, std::uint64_t max) noexcept {
+  if (_pins.fetch_add(1, std::memory_order_acq_rel) >= max) {
+    _pins.fetch_sub(1, std::memory_order_acq_rel);
+    return false;
+  }
+  _pins_of[page_id].fetch_add(1, std::memory_order_acq_rel);
+  return true;
+}
+
+void Residency::unpin(PageId page_id) noexcept {
+  _pins_of[page_id].fetch_sub(1, std::memory_order_acq_rel);
+  _pins.fetch_sub(1, std::memory_order_acq_rel);
 }
 
 void Residency::visit_new(std::uint64_t free_frames) noexcept {

@@ -23,6 +23,8 @@
 //      marks the wrong resident hot. Nothing worse can happen.)
 //  S5  What a hand reads in a slot only tells it where to look. What it takes is what the state
 //      word says that it has latched: the order from that word, the slot from the page's entry.
+//  S6  A pin is counted under a latch on the page. Whoever takes a page out of memory holds it at
+//      0xff, and has then found no pin. So a pinned page stays.
 //
 // Interleavings that these rules out
 //  - A hand reads that slot 7 holds page 8, then stops. The extent at 8 of order 3 is freed, its
@@ -153,6 +155,21 @@ class Residency {
     }
   }
 
+  //! \name Pins (S6)
+  //! @{
+  //! False if there would be more than `max` in all. The caller holds a latch on the page.
+  [[nodiscard]] bool pin(PageId page_id, std::uint64_t max) noexcept;
+  void unpin(PageId page_id) noexcept;
+  //! What the holder of 0xff finds stays so.
+  [[nodiscard]] bool pinned(PageId page_id) const noexcept {
+    return _pins.load(std::memory_order_acquire) > 0 &&
+           _pins_of[page_id].load(std::memory_order_acquire) > 0;
+  }
+  [[nodiscard]] std::uint64_t pins() const noexcept {
+    return _pins.load(std::memory_order_relaxed);
+  }
+  //! @}
+
   [[nodiscard]] std::uint64_t promotions() const noexcept {
     return _promotions.load(std::memory_order_relaxed);
   }
@@ -190,9 +207,12 @@ class Residency {
   const Reservation _slot_memory;
   const Reservation _entry_memory;
   const Reservation _free_memory;
+  const Reservation _pin_memory;
   Slot* const _slots;
   // The pages' entries: slot + 1, or 0 for none (S1: ordered by the pages' latches).
   std::uint32_t* const _slot_of;
+  std::atomic<std::uint32_t>* const _pins_of;  // by page
+  std::atomic<std::uint64_t> _pins{0};         // of all pages
   std::atomic<std::uint64_t> _frames;
   std::atomic<std::uint64_t> _used_slots{0};  // slots ever used; the hands go round these
   // so many slots, from the first, have had their first visit

@@ -14,10 +14,10 @@ void StorageFlush::flush() {
   const std::lock_guard lock(_mutex);
   refuse_if_failed("flush");
   _count.fetch_add(1, std::memory_order_relaxed);
-  const int error = _storage.flush();
+  const int error = _flush();
   if (error == 0) return;
   try {
-    _device_words = _storage.last_failure();
+    _device_words = _last_failure();
   } catch (const std::bad_alloc&) {  // NOLINT: then without the device's words
   }
   _error.store(error, std::memory_order_release);
@@ -30,7 +30,7 @@ std::string StorageFlush::reason() const {
   if (failed == 0) return {};
   return fmt::format(
       "flushing {} has failed{}{}, which is final: nothing later is durable, close and open again",
-      _storage.description(), _device_words.empty() ? "" : " ", _device_words);
+      _description(), _device_words.empty() ? "" : " ", _device_words);
 }
 
 void StorageFlush::refuse(const char* doing) const {

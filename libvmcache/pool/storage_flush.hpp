@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Flushes of a pool's storage. A flush that fails is final (R14 in docs/recovery.md): the kernel or
-// the device may have dropped what it could not write and may now call it clean, so a later flush
-// that succeeds proves nothing, and a read may find an older version of a page.
+// Flushes of a pool's storage, or of a file in it. A flush that fails is final (R14 in
+// docs/recovery.md): the kernel or the device may have dropped what it could not write and may now
+// call it clean, so a later flush that succeeds proves nothing, and a read may find an older
+// version of a page.
 //
 // F1: a flush begins only after the one before it has ended and its failure, if any, is known.
 //     Without that, one of two overlapping flushes takes the error, the other one returns 0, and
@@ -19,16 +20,19 @@
 #include <string>
 #include <utility>
 
-#include "vmcache/storage.hpp"
-
 namespace vmcache::detail {
 
 //! Thread-safe.
 class StorageFlush {
  public:
   //! `on_failure` is called once, when a flush has failed and before its caller is told.
-  StorageFlush(Storage& storage, std::function<void()> on_failure)
-      : _storage(storage), _on_failure(std::move(on_failure)) {}
+  //! `target` is what is flushed: a Storage or a Device.
+  template <typename Target>
+  StorageFlush(Target& target, std::function<void()> on_failure)
+      : _flush([&target] { return target.flush(); }),
+        _last_failure([&target] { return target.last_failure(); }),
+        _description([&target] { return target.description(); }),
+        _on_failure(std::move(on_failure)) {}
 
   //! Makes durable what was written. Throws Error kIo: the flush has failed, or an earlier one had.
   void flush();
@@ -50,7 +54,9 @@ class StorageFlush {
  private:
   [[noreturn]] void refuse(const char* doing) const;
 
-  Storage& _storage;
+  const std::function<int()> _flush;
+  const std::function<std::string()> _last_failure;
+  const std::function<std::string()> _description;
   const std::function<void()> _on_failure;
   mutable std::mutex _mutex;  // F1
   std::string _device_words;  // of the failed flush; not changed after _error is set

@@ -160,7 +160,7 @@ void WorkerCore::reserve(std::size_t requests) {
 void WorkerCore::settle(const FaultRequest& request) {
   if (request.status.ok()) return;
   if (request.goal == FaultRequest::Goal::kNew) settle_new(core_of(_pool), request);
-  core_of(_pool).storage_flush.refuse_if_failed("fix");
+  core_of(_pool).refuse_if_failed(request.extent.page_id, "fix");
   throw Error(request.status);
 }
 

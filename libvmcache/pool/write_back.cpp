@@ -18,12 +18,11 @@
 #include "vmcache/error.hpp"
 
 namespace vmcache::detail {
-namespace {
 
-//! In the order of page ids: that is the order of the file.
-std::vector<Extent> dirty_extents(const PoolCore& core) {
+std::vector<Extent> dirty_extents(const PoolCore& core, PageId begin, PageId end) {
   std::vector<Extent> extents;
   core.residency.for_each([&](PageId page_id) {
+    if (page_id < begin || page_id >= end) return;
     const PageState word = core.states()[page_id].load();
     // An exclusive holder may be about to dirty it: that counts as dirty.
     if (word.dirty() || word.exclusive()) extents.push_back({page_id, word.order()});
@@ -32,14 +31,17 @@ std::vector<Extent> dirty_extents(const PoolCore& core) {
   return extents;
 }
 
+namespace {
+
 //! Whether a log that does not flush itself has stood still for frame_wait, from now on: it may be
 //! this thread's to flush.
 class LogWatch {
  public:
-  explicit LogWatch(const PoolCore& core) : _core(core), _durable(durable()), _moved_ns(now_ns()) {}
+  LogWatch(const PoolCore& core, const WriteAhead* log)
+      : _core(core), _log(log), _durable(durable()), _moved_ns(now_ns()) {}
 
   [[nodiscard]] bool stands_still() noexcept {
-    if (_core.write_ahead == nullptr || _core.write_ahead->flushes_itself()) return false;
+    if (_log == nullptr || _log->flushes_itself()) return false;
     const std::uint64_t now = now_ns();
     if (const Lsn durable_now = durable(); durable_now != _durable) {
       _durable = durable_now;
@@ -49,11 +51,10 @@ class LogWatch {
   }
 
  private:
-  [[nodiscard]] Lsn durable() const noexcept {
-    return _core.write_ahead != nullptr ? _core.write_ahead->durable_lsn() : 0;
-  }
+  [[nodiscard]] Lsn durable() const noexcept { return _log != nullptr ? _log->durable_lsn() : 0; }
 
   const PoolCore& _core;
+  const WriteAhead* const _log;
   Lsn _durable;
   std::uint64_t _moved_ns;
 };
@@ -61,10 +62,13 @@ class LogWatch {
 //! A run of pages at a time, so that the service engine is free for others in between.
 class WriteBackAll {
  public:
-  WriteBackAll(PoolCore& core, CheckpointThrottle throttle) : _core(core), _throttle(throttle) {}
+  //! With `own`, or the service engine if it is null.
+  WriteBackAll(PoolCore& core, CheckpointThrottle throttle, WriteAhead* log, Engine* own)
+      : _core(core), _throttle(throttle), _log(log), _own(own) {}
 
-  void run() {
-    const std::vector<Extent> extents = dirty_extents(_core);
+  //! Of the pages [begin, end).
+  void run(PageId begin, PageId end) {
+    const std::vector<Extent> extents = dirty_extents(_core, begin, end);
     _busy.reserve(extents.size());
     _batch.again.reserve(extents.size());
     try {
@@ -92,6 +96,11 @@ class WriteBackAll {
   }
 
  private:
+  template <typename Use>
+  void with_engine(Use use) {
+    _own != nullptr ? use(*_own) : _core.engines.with_service(use);
+  }
+
   //! Requests on the way: enough for a device, few enough for the memory of their copies.
   static constexpr std::uint64_t kRequests = 16;
 
@@ -108,9 +117,9 @@ class WriteBackAll {
   }
   //! Leaves the device to others.
   void finish_burst() {
-    LogWatch log(_core);
+    LogWatch log(_core, _log);
     for (bool more = true; more;) {
-      _core.engines.with_service([&](Engine& engine) {
+      with_engine([&](Engine& engine) {
         // Whoever else has the engine may have ended the last of ours.
         more = _batch.outstanding > 0;
         if (!more) return;
@@ -134,8 +143,8 @@ class WriteBackAll {
   //! Starts with the first of them, and returns how many it has dealt with.
   std::size_t start(std::span<const Extent> rest) {
     std::size_t seen = 0;
-    LogWatch log(_core);
-    _core.engines.with_service([&](Engine& engine) {
+    LogWatch log(_core, _log);
+    with_engine([&](Engine& engine) {
       while (_batch.outstanding >= kRequests || !engine.has_room()) turn(engine, log);
       seen = start_with(engine, rest, false);
       engine.turn(false);
@@ -167,7 +176,7 @@ class WriteBackAll {
   //! several pages that is changed so often that the log is always behind it is latched in the end,
   //! until the log has caught up: once half of the time is over.
   void wait_and_start(std::span<const Extent> extents) {
-    LogWatch log(_core);
+    LogWatch log(_core, _log);
     for (const Extent& extent : extents) {
       if (!_log_stands) wait_and_start(extent, log);
     }
@@ -178,7 +187,7 @@ class WriteBackAll {
     for (;;) {
       bool started = false;
       const bool ahead_of_log = now_ns() - began > _core.patience_ns() / 2;
-      _core.engines.with_service([&](Engine& engine) {
+      with_engine([&](Engine& engine) {
         while (!engine.has_room()) turn(engine, log);
         started = start_with(engine, {&extent, 1}, ahead_of_log) > 0;
         if (!started) engine.turn(false);
@@ -209,9 +218,9 @@ class WriteBackAll {
   }
   //! Until the last write of ours has ended: they know of _batch.
   void drain() {
-    LogWatch log(_core);
+    LogWatch log(_core, _log);
     for (bool more = true; more;) {
-      _core.engines.with_service([&](Engine& engine) {
+      with_engine([&](Engine& engine) {
         more = _batch.outstanding > 0;
         if (more) turn(engine, log);
       });
@@ -220,6 +229,8 @@ class WriteBackAll {
 
   PoolCore& _core;
   CheckpointThrottle _throttle;
+  WriteAhead* const _log;  // of all these pages, or none
+  Engine* const _own;
   bool _paced = true;
   std::uint64_t _worked_ns = 0;
   WriteBatch _batch;
@@ -232,7 +243,14 @@ class WriteBackAll {
 }  // namespace
 
 void write_back_all(PoolCore& core, CheckpointThrottle throttle) {
-  WriteBackAll(core, throttle).run();
+  WriteBackAll(core, throttle, core.write_ahead, nullptr).run(0, core.files.database_pages());
+}
+
+void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log) {
+  if (Engine* own = engine_of_thread(core))
+    return WriteBackAll(core, kWithoutPause, log, own).run(begin, end);
+  const EngineLease lease(core.engines, false);
+  WriteBackAll(core, kWithoutPause, log, &*lease).run(begin, end);
 }
 
 void refuse_latched(const PoolCore& core, const char* doing) {

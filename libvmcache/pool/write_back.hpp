@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "pool/free_list.hpp"
 #include "vmcache/detail/fault.hpp"
 #include "vmcache/function_ref.hpp"
 #include "vmcache/identity.hpp"
+#include "vmcache/write_ahead.hpp"
 
 namespace vmcache::detail {
 
@@ -26,9 +28,13 @@ struct CheckpointProgress {
 //! one's end.
 using CheckpointThrottle = FunctionRef<bool(const CheckpointProgress&)>;
 
-//! Writes back all pages dirty now. Throws Error: kIo with the first page that could not be
-//! written, kBusy with a page that stayed exclusively latched for frame_wait. Pages that were not
-//! written stay dirty.
+//! The extents of [begin, end) that are dirty or latched exclusively, in the order of page ids:
+//! that is the order of the file. One that was so when the call began, and is so still, is not
+//! missed.
+[[nodiscard]] std::vector<Extent> dirty_extents(const PoolCore& core, PageId begin, PageId end);
+//! Writes back all pages of the database that are dirty now. Throws Error: kIo with the first page
+//! that could not be written, kBusy with a page that stayed exclusively latched for frame_wait.
+//! Pages that were not written stay dirty.
 void write_back_all(PoolCore& core, CheckpointThrottle throttle);
 //! Throws Error kBusy, with the page, if somebody holds a latch: `doing` must not go on then. What
 //! it does not see is latches that are taken meanwhile.
@@ -41,6 +47,9 @@ void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* ide
 //! Throws Error: kIo, kBusy with a page of which an older write does not end.
 void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const PageId> pages,
                 const FreeListId& id);
+//! Writes back the pages of [begin, end), with an engine of its own: waits for nobody else's
+//! writes. All of them have this log, or none. Throws Error as write_back_all().
+void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log);
 //! As fast as it goes.
 inline constexpr auto kWithoutPause = [](const CheckpointProgress&) { return false; };
 //! BufferPool::digest(), for when all is written. Throws Error kIo.

@@ -44,7 +44,7 @@ class LargeRedo {
   BufferPool& _pool;
   Storage& _storage;
   PageAllocator& _allocator;
-  ChecksumBuffer _buffer;
+  FormatBuffer _buffer;
 };
 
 }  // namespace vmcache

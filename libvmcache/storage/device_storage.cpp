@@ -140,10 +140,7 @@ class DeviceStorage final : public Storage {
     try {
       return make_ring_queue(_targets, *_ring, depth, single_issuer);
     } catch (const Error& error) {
-      const int reason = error.os_error();
-      const bool limit =
-          reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == EAGAIN;
-      if (!limit || !_targets.name_spaces.empty()) throw;
+      if (!at_a_limit(error) || !_targets.name_spaces.empty()) throw;
       if (!_lacks_rings.exchange(true, std::memory_order_relaxed)) {
         _logger(
             LogLevel::kWarning,

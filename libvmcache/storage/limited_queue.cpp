@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "storage/file_size_limit.hpp"
+#include "storage/file_target.hpp"
 #include "storage/queues.hpp"
 
 namespace vmcache {
@@ -18,6 +19,7 @@ class LimitedQueue final : public IoQueue {
   }
   [[nodiscard]] unsigned depth() const noexcept override { return _queue->depth(); }
   [[nodiscard]] bool polled() const noexcept override { return _queue->polled(); }
+  [[nodiscard]] bool serves_files() const noexcept override { return _queue->serves_files(); }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return _queue->in_flight() + static_cast<unsigned>(_refused.size());
   }
@@ -51,6 +53,10 @@ class LimitedQueue final : public IoQueue {
 
  private:
   [[nodiscard]] bool passes(const IoRequest& request, std::uint64_t limit) const {
+    if (request.file != nullptr) {
+      const FileRun run = file_run(*request.file, request.op, request.offset, request.bytes);
+      return request.offset + run.bytes > limit;
+    }
     bool passes = false;
     _layout.for_each_piece(request.offset, request.bytes, [&](const Piece& piece) {
       passes = passes || piece.offset + piece.bytes > limit;

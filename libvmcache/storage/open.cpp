@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "storage/device_storage.hpp"
+#include "storage/file_queues.hpp"
 #include "storage/stripe_label.hpp"
 #include "vmcache/error.hpp"
 
@@ -85,6 +86,7 @@ std::unique_ptr<Storage> open_storage(const PoolOptions& options, Logger& logger
     if (!made) throw Error(Errc::kInvalidOption, "make_storage: returned no storage");
     return made;
   }
+  if (!options.has_database()) return make_no_database(options, logger);
   const Paths paths = options.paths.empty() ? Paths{options.path} : options.paths;
   return make_device_storage(open_devices(paths, options, logger, Access::kReadWrite), options,
                              logger);

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <vector>
 
+#include "storage/file_target.hpp"
 #include "storage/queues.hpp"
 
 namespace vmcache {
@@ -20,6 +22,7 @@ class PreadQueue final : public IoQueue {
   }
 
   [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
+  [[nodiscard]] bool serves_files() const noexcept override { return true; }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return static_cast<unsigned>(_finished.size() + _writes.size());
   }
@@ -52,7 +55,9 @@ class PreadQueue final : public IoQueue {
   }
 
   void perform(IoRequest& request) {
-    while (request.error == 0 && request.done_bytes < request.bytes) transfer(request);
+    while (request.error == 0 && request.done_bytes < request.bytes) {
+      request.file != nullptr ? transfer_of_file(request) : transfer(request);
+    }
     _finished.push_back(&request);
   }
 
@@ -66,12 +71,45 @@ class PreadQueue final : public IoQueue {
     const auto offset = static_cast<off_t>(piece.offset);
     const ssize_t n =
         read ? ::pread(fd, data, piece.bytes, offset) : ::pwrite(fd, data, piece.bytes, offset);
+    account(request, n);
+  }
+
+  static void account(IoRequest& request, ssize_t n) noexcept {
     if (n > 0) {
       request.done_bytes += static_cast<std::uint32_t>(n);
     } else if (n == 0) {
-      request.error = read ? ENODATA : EIO;  // past the end; no progress
+      // Past the end; no progress.
+      request.error = request.op == IoRequest::Op::kRead ? ENODATA : EIO;
     } else if (errno != EINTR && errno != EAGAIN) {
       request.error = errno;
+    }
+  }
+
+  static void transfer_of_file(IoRequest& request) noexcept {
+    const bool read = request.op == IoRequest::Op::kRead;
+    const std::uint64_t at = request.offset + request.done_bytes;
+    const std::uint64_t left = request.bytes - request.done_bytes;
+    const FileRun run = file_run(*request.file, request.op, at, left);
+    std::byte* data = request.data + request.done_bytes;
+    if (run.bytes == 0) {
+      request.done_bytes = request.bytes;
+      return;
+    }
+    const auto offset = static_cast<off_t>(at);
+    const ssize_t n =
+        read ? ::pread(run.fd, data, run.bytes, offset) : ::pwrite(run.fd, data, run.bytes, offset);
+    const auto got = static_cast<std::uint64_t>(std::max<ssize_t>(n, 0));
+    if (n < 0 || got == run.bytes || !read) return account(request, n);
+    switch (short_read(*request.file, run.end, at, got)) {
+      case ShortRead::kWhole:
+        std::memset(data + got, 0, left - got);
+        request.done_bytes = request.bytes;
+        break;
+      case ShortRead::kMore:
+        request.done_bytes += static_cast<std::uint32_t>(got);
+        break;
+      case ShortRead::kPastEnd:
+        request.error = ENODATA;
     }
   }
 

@@ -7,6 +7,7 @@
 #include "storage/layout.hpp"
 #include "storage/nvme_identify.hpp"
 #include "storage/ring_settings.hpp"
+#include "vmcache/error.hpp"
 #include "vmcache/storage.hpp"
 
 namespace vmcache {
@@ -22,6 +23,8 @@ struct Targets {
 [[nodiscard]] std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets,
                                                        const RingSettings& settings, unsigned depth,
                                                        bool single_issuer);
+//! True if the process may have no more rings (descriptors, memory): a queue without one works.
+[[nodiscard]] bool at_a_limit(const Error& error) noexcept;
 //! A queue without io_uring. It makes each transfer by itself, with pread or pwrite.
 [[nodiscard]] std::unique_ptr<IoQueue> make_pread_queue(const Targets& targets, unsigned depth);
 //! Refuses writes past the file-size limit, and passes everything else on to `queue`.

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -17,6 +18,7 @@
 
 #include "clock.hpp"
 #include "nvme_status.hpp"
+#include "storage/file_target.hpp"
 #include "storage/nvme_command.hpp"
 #include "storage/poll_queues.hpp"
 #include "storage/queues.hpp"
@@ -76,6 +78,7 @@ class RingQueue final : public IoQueue {
   [[nodiscard]] unsigned depth() const noexcept override { return _depth; }
   [[nodiscard]] unsigned in_flight() const noexcept override { return _in_flight; }
   [[nodiscard]] bool polled() const noexcept override { return _settings.polled; }
+  [[nodiscard]] bool serves_files() const noexcept override { return !_settings.polled; }
 
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
@@ -118,7 +121,9 @@ class RingQueue final : public IoQueue {
     std::byte* data = nullptr;
     unsigned retries = 0;
     unsigned cancelled = 0;
-    bool registered = false;  // data is in the ring's registered memory
+    bool registered = false;     // data is in the ring's registered memory
+    int fd = -1;                 // of a file (IoRequest::file)
+    std::uint64_t file_end = 0;  // its length when the command was made
     Command* next_free = nullptr;
   };
 
@@ -178,6 +183,10 @@ class RingQueue final : public IoQueue {
       command.cancelled = 0;
       command.registered = _settings.memory && request.registered != nullptr;
       command.data = (command.registered ? request.registered : request.data) + request.done_bytes;
+      if (request.file != nullptr) {
+        take_file(command, request);
+        return true;
+      }
       command.piece = _targets.layout.piece(request.offset + request.done_bytes,
                                             request.bytes - request.done_bytes);
       if (_settings.passthrough) {
@@ -191,6 +200,21 @@ class RingQueue final : public IoQueue {
     return true;
   }
 
+  //! One command does all of it.
+  void take_file(Command& command, IoRequest& request) noexcept {
+    const FileRun run = file_run(*request.file, request.op, request.offset, request.bytes);
+    request.done_bytes = request.bytes;
+    ++request.commands;
+    if (run.bytes == 0) {
+      command.piece.bytes = 0;
+      return complete(command, 0);
+    }
+    command.fd = run.fd;
+    command.file_end = run.end;
+    command.piece = {0, request.offset, run.bytes};
+    prepare(command);
+  }
+
   void finish(IoRequest& request) noexcept { _finished[_finished_count++] = &request; }
 
   void prepare(Command& command) noexcept {
@@ -200,11 +224,14 @@ class RingQueue final : public IoQueue {
       sqe = ::io_uring_get_sqe(&_ring);
     }
     const Piece& piece = command.piece;
-    const int fd =
-        _settings.registered_files ? static_cast<int>(piece.device) : _targets.fds[piece.device];
+    const bool of_file = command.request->file != nullptr;
+    const bool registered_file = _settings.registered_files && !of_file;
+    int fd = command.fd;
+    if (!of_file)
+      fd = registered_file ? static_cast<int>(piece.device) : _targets.fds[piece.device];
     const auto bytes = static_cast<std::uint32_t>(piece.bytes);
     const bool read = command.request->op == IoRequest::Op::kRead;
-    if (_settings.passthrough) {
+    if (passes_through(command)) {
       nvme::prepare_transfer(*sqe, fd, _targets.name_spaces[piece.device],
                              read ? nvme::Opcode::kRead : nvme::Opcode::kWrite, piece.offset,
                              command.data, bytes);
@@ -214,13 +241,17 @@ class RingQueue final : public IoQueue {
       ::io_uring_prep_write(sqe, fd, command.data, bytes, piece.offset);
     }
     if (command.registered) use_registered(*sqe, command);
-    if (_settings.registered_files) sqe->flags |= IOSQE_FIXED_FILE;
+    if (registered_file) sqe->flags |= IOSQE_FIXED_FILE;
     ::io_uring_sqe_set_data(sqe, &command);
+  }
+
+  [[nodiscard]] bool passes_through(const Command& command) const noexcept {
+    return _settings.passthrough && command.request->file == nullptr;
   }
 
   void use_registered(io_uring_sqe& sqe, const Command& command) const noexcept {
     sqe.buf_index = static_cast<std::uint16_t>(_settings.memory->index_of(command.data));
-    if (_settings.passthrough) {
+    if (passes_through(command)) {
       sqe.uring_cmd_flags = IORING_URING_CMD_FIXED;
     } else {
       sqe.opcode = sqe.opcode == IORING_OP_READ ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
@@ -301,8 +332,8 @@ class RingQueue final : public IoQueue {
   //! Handles a command's result: bytes or 0, an NVMe status, or -errno. False if the command, or
   //! the rest of it, must be submitted again.
   [[nodiscard]] bool account(Command& command, int result) const noexcept {
-    const std::int64_t wanted =
-        _settings.passthrough ? 0 : static_cast<std::int64_t>(command.piece.bytes);
+    const bool passthrough = passes_through(command);
+    const std::int64_t wanted = passthrough ? 0 : static_cast<std::int64_t>(command.piece.bytes);
     if (result == wanted) [[likely]]
       return true;
     IoRequest& request = *command.request;
@@ -315,7 +346,7 @@ class RingQueue final : public IoQueue {
     }
     if (result < 0) {
       request.error = -result;
-    } else if (_settings.passthrough) {
+    } else if (passthrough) {
       if (nvme::may_pass(result) && command.retries < nvme::kMaxRetries) {
         ++command.retries;
         ++request.retries;
@@ -323,14 +354,36 @@ class RingQueue final : public IoQueue {
       }
       request.device_status = static_cast<std::uint16_t>(result & nvme::kStatusMask);
       request.error = nvme::errno_of(request.device_status);
+    } else if (request.file != nullptr && request.op == IoRequest::Op::kRead) {
+      return account_short_read(command, static_cast<std::uint64_t>(result));
     } else if (result == 0) {
       // Past the end; no progress.
       request.error = request.op == IoRequest::Op::kRead ? ENODATA : EIO;
     } else {
-      command.data += result;
-      command.piece.offset += static_cast<std::uint64_t>(result);
-      command.piece.bytes -= static_cast<std::uint64_t>(result);
+      advance(command, static_cast<std::uint64_t>(result));
       return false;
+    }
+    return true;
+  }
+
+  static void advance(Command& command, std::uint64_t bytes) noexcept {
+    command.data += bytes;
+    command.piece.offset += bytes;
+    command.piece.bytes -= bytes;
+  }
+
+  //! Of a file: see account().
+  [[nodiscard]] static bool account_short_read(Command& command, std::uint64_t got) noexcept {
+    IoRequest& request = *command.request;
+    switch (short_read(*request.file, command.file_end, command.piece.offset, got)) {
+      case ShortRead::kWhole:
+        std::memset(command.data + got, 0, command.piece.bytes - got);
+        return true;
+      case ShortRead::kMore:
+        advance(command, got);
+        return false;
+      case ShortRead::kPastEnd:
+        request.error = ENODATA;
     }
     return true;
   }
@@ -354,6 +407,11 @@ class RingQueue final : public IoQueue {
 };
 
 }  // namespace
+
+bool at_a_limit(const Error& error) noexcept {
+  const int reason = error.os_error();
+  return reason == EMFILE || reason == ENFILE || reason == ENOMEM || reason == EAGAIN;
+}
 
 std::unique_ptr<IoQueue> make_ring_queue(const Targets& targets, const RingSettings& settings,
                                          unsigned depth, bool single_issuer) {

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "vmcache/options.hpp"
+#include "vmcache/page_format.hpp"
+#include "vmcache/types.hpp"
+
+namespace vmcache {
+
+namespace detail {
+class RawFile;
+}
+
+struct FileOptions {
+  std::filesystem::path path;  //!< a regular file
+  //! Largest size the file can have while it is open: 4 KiB .. PoolOptions::files_bytes. Takes
+  //! address space only, in multiples of PoolOptions::kFileRangeBytes.
+  std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
+  bool create = true;     //!< create it, empty, if it is missing
+  bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
+  //! Is asked before each write and after each read, if set. Must outlive the file.
+  const PageFormat* format = nullptr;
+  //! Needs `format`. No page is written before this log is durable up to the page's LSN
+  //! (PageFormat::lsn_of()), and a page that is read and has a greater one is Errc::kBeyondLog. If
+  //! the log fails, dirty pages stay in memory. Must outlive the file.
+  WriteAhead* write_ahead = nullptr;
+};
+
+//! A file of the embedder's own format in a pool (BufferPool::open_file()). No byte of ours is in
+//! it: byte n of the file is byte n of its range of pages, and page n of the file is page
+//! page_id(n) of the pool. Fix those as any page, with order 0. They have no PageHeader; what the
+//! embedder has instead is FileOptions::format, and its log FileOptions::write_ahead.
+//!
+//! Size. It need not be a multiple of kPageSize. The bytes of the last page after the end are zeros
+//! when it is loaded, and are not written. A page after the end cannot be fixed (kInvalidPage).
+//!
+//! Others. The file is locked (flock) against other pools, here and in other processes. Who ignores
+//! the lock can change the file: a page in memory keeps its bytes, and its next write overwrites
+//! what they wrote. If they cut the file, loading a page that is gone is Error kIo (ENODATA), never
+//! a signal.
+//!
+//! Failed sync. A flush of the file that fails is final for this file until it is opened again, as
+//! for a pool's database (BufferPool). Other files go on.
+//!
+//! Threads. Thread-safe, except close(), remove(), moves and destruction. Calls wait for I/O. In a
+//! child of fork() they throw kWrongProcess, and the destructor does nothing. After the pool was
+//! closed they throw kClosed.
+class File {
+ public:
+  File() noexcept = default;
+  explicit File(std::shared_ptr<detail::RawFile> file) noexcept : _file(std::move(file)) {}
+  File(File&&) noexcept = default;
+  //! Closes what it held, as the destructor does.
+  File& operator=(File&& other) noexcept;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+  //! Closes the file if close() was not called. What then fails goes to the pool's logger, and
+  //! changes that could not be written are lost.
+  ~File();
+
+  //! True while it has an open file.
+  [[nodiscard]] explicit operator bool() const noexcept;
+
+  //! The page id of the file's page `n`. Stays the same while the file is open.
+  [[nodiscard]] PageId page_id(std::uint64_t n) const;
+  [[nodiscard]] std::uint64_t size_bytes() const;
+  //! Pages that the size takes; the last one may be there in part.
+  [[nodiscard]] std::uint64_t pages() const;
+  [[nodiscard]] std::uint64_t capacity_bytes() const;
+
+  //! Makes the file longer or shorter. What is added is zeros, and its blocks are taken now if the
+  //! file system can do that. Pages that fall out leave memory without being written. Throws Error:
+  //! kDatabaseFull (beyond capacity_bytes, or no space: os_error()), kIo, kBusy (a page that should
+  //! fall out stayed latched or pinned for frame_wait; the file then ends behind that page).
+  //! Becomes durable with sync().
+  void resize(std::uint64_t bytes);
+
+  //! Writes back what of this file was changed before the call, and makes it durable. Waits for no
+  //! other file. Throws Error kIo with the first page that failed; pages that failed stay dirty.
+  void sync();
+
+  //! Makes durable what has been written back, without writing. Fails as the flush of sync() does.
+  void flush();
+
+  //! \name A checkpoint of the embedder's own log, with FileOptions::write_ahead
+  //! Note the log's end E, call dirty_pages(), then flush(). After that, recovery may begin at the
+  //! smallest of E and the recovery_lsn of all pages in the list. Nobody needs to stop for this.
+  //! @{
+  //! The pages that are dirty, or latched exclusively. One that was changed after the call began
+  //! may be missing. Throws Error kInvalidOption without write_ahead; std::bad_alloc.
+  [[nodiscard]] std::vector<DirtyPage> dirty_pages() const;
+  //! @}
+
+  //! Does what sync() does, takes the file's pages out of memory, and unlocks the file. Throws
+  //! Error: kIo, kBusy (a page stayed latched or pinned for frame_wait). The file then stays open
+  //! and close() may be tried again. After a failed flush it writes nothing more and succeeds.
+  void close();
+
+  //! Closes the file without writing, and removes it. Throws Error kBusy as close() does, and kIo
+  //! if it cannot be removed; it is closed then.
+  void remove();
+
+ private:
+  std::shared_ptr<detail::RawFile> _file;
+};
+
+}  // namespace vmcache

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+//
+// The inside of a File. The invariants D1 to D3 are those of file_set.hpp.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "file_descriptor.hpp"
+#include "memory/reservation.hpp"
+#include "pool/storage_flush.hpp"
+#include "storage/device.hpp"
+#include "storage/file_target.hpp"
+#include "vmcache/file.hpp"
+#include "vmcache/types.hpp"
+
+namespace vmcache::detail {
+
+class PoolCore;
+
+//! Thread-safe, but for what File says.
+class RawFile {
+ public:
+  //! Opens the file and gives it a range. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported,
+  //! kDatabaseFull.
+  [[nodiscard]] static std::shared_ptr<RawFile> open(PoolCore& core, const FileOptions& options);
+
+  [[nodiscard]] const FileTarget& target() const noexcept { return _target; }
+  [[nodiscard]] const StorageFlush& flush() const noexcept { return _flush; }
+  [[nodiscard]] const std::string& path() const noexcept { return _path; }
+  //! Of a page of this file.
+  [[nodiscard]] std::uint64_t offset_of(PageId page_id) const noexcept {
+    return (page_id - _first) * kPageSize;
+  }
+
+  [[nodiscard]] const PageFormat* format() const noexcept { return _format; }
+  [[nodiscard]] WriteAhead* write_ahead() const noexcept { return _log; }
+  //! Of the log, if it has one.
+  [[nodiscard]] Lsn durable_lsn() const noexcept {
+    return _log != nullptr ? _log->durable_lsn() : 0;
+  }
+  //! Storage has all changes of the page from before this position. The caller holds the page.
+  void in_storage(PageId page_id, Lsn lsn) noexcept {
+    if (_log != nullptr) _in_storage[page_id - _first].store(lsn, std::memory_order_release);
+  }
+
+  //! \name What File does
+  //! @{
+  [[nodiscard]] bool is_open() const noexcept { return _open.load(std::memory_order_acquire); }
+  [[nodiscard]] PageId page_id(std::uint64_t n) const;
+  [[nodiscard]] std::uint64_t size_bytes() const;
+  [[nodiscard]] std::uint64_t capacity_bytes() const;
+  void resize(std::uint64_t bytes);
+  void sync();
+  void flush_written();
+  [[nodiscard]] std::vector<DirtyPage> dirty_pages() const;
+  void close();
+  void remove();
+  //! What the destructor of File does.
+  void close_or_complain() noexcept;
+  //! @}
+
+  //! The pool goes, and with it all that the file is of use for.
+  void abandon() noexcept { _open.store(false, std::memory_order_release); }
+
+ private:
+  RawFile(PoolCore& core, const FileOptions& options);
+  void require_usable(const char* doing) const;
+  void write_back();
+  void grow(std::uint64_t bytes);
+  void shrink(std::uint64_t bytes);
+  void set_size(std::uint64_t bytes) noexcept;
+  [[nodiscard]] PageId end_page(std::uint64_t bytes) const noexcept {
+    return _first + (bytes + kPageSize - 1) / kPageSize;
+  }
+  void clear_tail(std::uint64_t bytes);
+  //! Lets go of the range, the lock and the descriptors. No page is in memory.
+  void end() noexcept;
+
+  PoolCore& _core;
+  const std::uint64_t _capacity_bytes;
+  const std::uint64_t _pages;  // of _capacity_bytes
+  const std::string _path;
+  std::unique_ptr<Device> _device;
+  FileDescriptor _buffered;
+  FileTarget _target;
+  StorageFlush _flush;
+  const PageFormat* const _format;
+  WriteAhead* const _log;
+  const Reservation _lsn_memory;
+  std::atomic<Lsn>* const _in_storage;  // by page; only with a log
+  PageId _first = kNoPage;
+  std::mutex _mutex;  // one change of the size, close or removal at a time
+  std::atomic<bool> _open{false};
+};
+
+}  // namespace vmcache::detail
