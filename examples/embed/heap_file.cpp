@@ -83,9 +83,12 @@ class Heap {
     recover();
   }
 
+  static constexpr std::size_t kMaxRecord = kPageSize - sizeof(Front) - sizeof(std::uint16_t);
+
   [[nodiscard]] std::uint64_t records() const { return _records; }
 
   void append(const std::string& text) {
+    if (text.size() > kMaxRecord) throw std::invalid_argument("a record that is too long");
     const std::uint16_t length = static_cast<std::uint16_t>(text.size());
     std::vector<std::byte> record(sizeof length + text.size());
     std::memcpy(record.data(), &length, sizeof length);
@@ -111,6 +114,9 @@ class Heap {
     if (fd < 0 || ::pwrite(fd, &begin, sizeof begin, 0) != sizeof begin || ::fsync(fd) != 0)
       fail("writing the checkpoint");
     ::close(fd);
+    const int folder = ::open(_folder.c_str(), O_RDONLY | O_DIRECTORY);  // for its name
+    if (folder < 0 || ::fsync(folder) != 0) fail("syncing " + _folder);
+    ::close(folder);
     _log.forget_before(_checkpoint = begin);
   }
 

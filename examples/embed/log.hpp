@@ -53,7 +53,13 @@ class Log final : public vmcache::WriteAhead {
   [[nodiscard]] int log_error() const noexcept override { return _error; }
 
   [[nodiscard]] Lsn end() const { return _end; }
-  void begin_at(Lsn lsn) { _end = _durable = lsn; }
+  //! Goes on behind what read_from() has found. What may be there from a commit that a crash has
+  //! cut must not be taken for the next one, and what was read may not be durable yet.
+  void begin_at(Lsn lsn) {
+    if (::ftruncate(_fd, static_cast<off_t>(lsn)) != 0 || ::fdatasync(_fd) != 0)
+      fail("cutting the log");
+    _end = _durable = lsn;
+  }
 
   //! Returns the entry's LSN.
   Lsn append(std::uint64_t page, bool image, std::span<const std::byte> bytes) {

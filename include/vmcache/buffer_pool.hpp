@@ -131,6 +131,9 @@ class BufferPool {
   //! for I/O. Throws what fix_shared() throws, kPoolExhausted (one page in kMaxPinnedShare is
   //! pinned already; a page counts once for each pin), and kInvalidPage (the page is free).
   [[nodiscard]] Pin pin(PageId page_id);
+  //! Whether the page is pinned. The answer stays true only while the caller holds the page's
+  //! exclusive latch, because pin() takes a shared one.
+  [[nodiscard]] bool pinned(PageId page_id) const noexcept;
   //! Of a pool's pages at most one in this many can be pinned: evictions must find others.
   static constexpr std::uint64_t kMaxPinnedShare = 2;
 
@@ -150,13 +153,14 @@ class BufferPool {
   [[nodiscard]] ExclusiveGuard allocate(unsigned order = 0);
   //! Gives the extent's page ids back. Its bytes are lost, and optimistic readers notice. Does not
   //! wait for I/O, a checkpoint or a resize. An extent of several pages costs a page-table call.
-  //! Throws Error kInvalidPage if the guard holds no page, or one that is already free; the guard
-  //! and all else are then unchanged. Cannot fail otherwise.
+  //! Throws Error kInvalidPage if the guard holds no page, one that is already free, or one of a
+  //! file, and kBusy if the page is pinned; the guard and all else are then unchanged. Cannot fail
+  //! otherwise.
   void free(ExclusiveGuard&& guard);
   //! Does the same for an extent that nothing leads to any more, whether or not it is in memory,
-  //! and without reading it. False if another thread's latch or fault is in the way; try again a
-  //! little later. Throws Error kInvalidPage if there is no such extent, or some of its pages are
-  //! already free; nothing has then changed.
+  //! and without reading it. False if another thread's latch or fault, or a pin, is in the way; try
+  //! again a little later. Throws Error kInvalidPage if there is no such extent, or some of its
+  //! pages are already free; nothing has then changed.
   [[nodiscard]] bool try_free(Extent extent);
 
   //! Records an extent whose try_free() failed, so that free_extents() and the next open count it

@@ -24,11 +24,14 @@ struct FileOptions {
   std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
   bool create = true;     //!< create it, empty, if it is missing
   bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
-  //! Is asked before each write and after each read, if set. Must outlive the file.
+  //! Is asked before each write and after each read, if set. The file then has whole pages only.
+  //! Must stay until close() or remove() has succeeded, or ~File has found no page latched or
+  //! pinned; else until the pool is gone.
   const PageFormat* format = nullptr;
   //! Needs `format`. No page is written before this log is durable up to the page's LSN
   //! (PageFormat::lsn_of()), and a page that is read and has a greater one is Errc::kBeyondLog. If
-  //! the log fails, dirty pages stay in memory. Must outlive the file.
+  //! the log fails, dirty pages stay in memory until the file is closed. Must stay as long as
+  //! `format`.
   WriteAhead* write_ahead = nullptr;
 };
 
@@ -61,7 +64,8 @@ class File {
   File(const File&) = delete;
   File& operator=(const File&) = delete;
   //! Closes the file if close() was not called. What then fails goes to the pool's logger, and
-  //! changes that could not be written are lost.
+  //! changes that could not be written are lost. Guards and pins of its pages should be gone: else
+  //! the file stays open until the pool is closed.
   ~File();
 
   //! True while it has an open file.
@@ -76,13 +80,17 @@ class File {
 
   //! Makes the file longer or shorter. What is added is zeros, and its blocks are taken now if the
   //! file system can do that. Pages that fall out leave memory without being written. Throws Error:
-  //! kDatabaseFull (beyond capacity_bytes, or no space: os_error()), kIo, kBusy (a page that should
+  //! kInvalidOption (with a format: no multiple of kPageSize), kDatabaseFull (beyond
+  //! capacity_bytes, or no space: os_error()), kIo, kBusy (the last page stayed latched for
+  //! frame_wait: call it again; or a page that should
   //! fall out stayed latched or pinned for frame_wait; the file then ends behind that page).
   //! Becomes durable with sync().
   void resize(std::uint64_t bytes);
 
   //! Writes back what of this file was changed before the call, and makes it durable. Waits for no
-  //! other file. Throws Error kIo with the first page that failed; pages that failed stay dirty.
+  //! other file. Throws Error: kIo with the first page that failed; kBusy (a page stayed
+  //! exclusively latched for frame_wait, or the log does not become durable). Pages that failed
+  //! stay dirty.
   void sync();
 
   //! Makes durable what has been written back, without writing. Fails as the flush of sync() does.
@@ -90,7 +98,11 @@ class File {
 
   //! \name A checkpoint of the embedder's own log, with FileOptions::write_ahead
   //! Note the log's end E, call dirty_pages(), then flush(). After that, recovery may begin at the
-  //! smallest of E and the recovery_lsn of all pages in the list. Nobody needs to stop for this.
+  //! smallest of E and the recovery_lsn of all pages in the list. Nobody needs to stop for this, if
+  //! a change takes its LSN and changes the page under one exclusive latch. After a recovery, call
+  //! sync() before the first such checkpoint: what it has done again lies before durable_lsn(), and
+  //! the list does not know that. Torn pages are the embedder's: from that point on, the log may
+  //! have no image of a page that is dirty all the time.
   //! @{
   //! The pages that are dirty, or latched exclusively. One that was changed after the call began
   //! may be missing. Throws Error kInvalidOption without write_ahead; std::bad_alloc.
@@ -99,11 +111,13 @@ class File {
 
   //! Does what sync() does, takes the file's pages out of memory, and unlocks the file. Throws
   //! Error: kIo, kBusy (a page stayed latched or pinned for frame_wait). The file then stays open
-  //! and close() may be tried again. After a failed flush it writes nothing more and succeeds.
+  //! and close() may be tried again. After a failed flush, or if the log has failed, it writes
+  //! nothing more and succeeds. If its own flush fails, that is kIo, and the file is closed.
   void close();
 
-  //! Closes the file without writing, and removes it. Throws Error kBusy as close() does, and kIo
-  //! if it cannot be removed; it is closed then.
+  //! Closes the file without writing, and removes it. Throws Error kBusy as close() does (the file
+  //! stays, with the pages that were dirty as they were last written), and kIo if it cannot be
+  //! removed, or its path leads elsewhere by now; it is closed then.
   void remove();
 
  private:

@@ -180,6 +180,12 @@ Restructurer::Merged Restructurer::merge_siblings(const Spot& spot, unsigned lef
     need = Need::latch();
     return Merged::kNeed;
   }
+  if (_tree.pool().pinned(right_guard.page_id())) {  // it could not be freed
+    right_guard.release_unmodified();
+    left_guard.release_unmodified();
+    parent_guard.release_unmodified();
+    return Merged::kNo;
+  }
   _tree.pages_will_change({&parent_guard, &left_guard, &right_guard});
   Node parent{parent_guard.data()};
   KeyBuffer separator;
@@ -211,6 +217,11 @@ Restructurer::Merged Restructurer::shrink_root(const Spot& spot, Need& need) {
     root_guard.release_unmodified();
     need = Need::after(result, child_id);
     return Merged::kNeed;
+  }
+  if (_tree.pool().pinned(child_id)) {  // it could not be freed
+    child_guard.release_unmodified();
+    root_guard.release_unmodified();
+    return Merged::kNo;
   }
   _tree.pages_will_change({&root_guard, &child_guard});
   NodeReader{child_guard.data()}.copy_page(root_guard.data());

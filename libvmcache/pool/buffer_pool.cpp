@@ -170,8 +170,10 @@ void BufferPool::close() {
   }
   if (const std::uint64_t pins = _core->residency.pins(); pins > 0)
     throw Error(Errc::kBusy, fmt::format("close: {} pins are held", pins));
-  for (const auto& file : _core->files.all()) file->close();
   _core->engines.drain_idle();
+  _core->engines.with_service([](Engine& engine) { engine.drain_writes(); });
+  detail::refuse_latched(*_core, "close");  // before any file is closed
+  for (const auto& file : _core->files.all()) file->close();
   if (_core->storage_flush.error() != 0) {
     // Whoever asked for the flush was told. Nothing that could be written now would be worth
     // anything (R14).
@@ -269,7 +271,8 @@ bool BufferPool::try_free(Extent extent) {
   if (word.evicted()) return detail::try_free_evicted(*_core, extent, word);
   ExclusiveGuard guard;
   if (try_fix(extent.page_id, guard) != TryFix::kFixed) return false;
-  if (!guard.state().load(std::memory_order_relaxed).admits(extent.order)) {  // another one by now
+  const bool same = guard.state().load(std::memory_order_relaxed).admits(extent.order);
+  if (!same || pinned(extent.page_id)) {  // another one by now, or in use
     guard.release_unmodified();
     return false;
   }
@@ -348,7 +351,8 @@ File BufferPool::open_file(const FileOptions& options) {
 
 Pin BufferPool::pin(PageId page_id) {
   const SharedGuard guard = fix_shared(page_id);
-  if (guard.state().load(std::memory_order_relaxed).use() == PageState::Use::kFree)
+  // free() needs the latch exclusively: so this stays true until the pin is counted.
+  if (_core->files.of_database(page_id) && !_core->allocator.in_use({page_id, 0}))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "pin: the page is free");
   const std::uint64_t max = pool_pages() / kMaxPinnedShare;
   if (!_core->residency.pin(page_id, max)) {
@@ -357,6 +361,10 @@ Pin BufferPool::pin(PageId page_id) {
                             max, pool_pages()));
   }
   return {*this, guard.data(), page_id};
+}
+
+bool BufferPool::pinned(PageId page_id) const noexcept {
+  return _core->residency.pinned(page_id);
 }
 
 void BufferPool::unpin(PageId page_id) noexcept {

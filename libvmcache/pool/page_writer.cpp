@@ -47,8 +47,8 @@ PageWriter::Outcome PageWriter::write_back(Extent extent, WriteBatch& batch, boo
   WriteAhead* const log = _core.log_of(extent.page_id);
   const Lsn lsn = lsn_in(extent.page_id, bytes_of(extent));
   if (!ahead_of_log && ahead_of(log, lsn)) {
-    unlatch_shared(state);  // E4
-    log->want_durable(lsn);
+    log->want_durable(lsn);  // under the latch, which keeps a file and its log there (D2)
+    unlatch_shared(state);   // E4
     return Outcome::kAheadOfLog;
   }
   ++batch.outstanding;  // first: it may end at once
@@ -121,11 +121,11 @@ bool PageWriter::start(Extent extent, WriteBatch* batch) noexcept {
   const Lsn lsn = lsn_in(extent.page_id, data);
   const bool waits = batch == nullptr && ahead_of(log, lsn);
   if (waits || !claim(extent)) {
-    unlatch_shared(_core.states()[extent.page_id]);
     if (waits) {
       ++_victims_ahead;
-      log->want_durable(lsn);
+      log->want_durable(lsn);  // under the latch: D2
     }
+    unlatch_shared(_core.states()[extent.page_id]);
     return false;
   }
   WriteRequest& request = *_free.back();

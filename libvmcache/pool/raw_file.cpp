@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,8 +47,8 @@ class PageHold {
     AtomicPageState& state = core.states()[page_id];
     for (;;) {
       const PageState word = state.load();
-      if (word.evicted()) return Result::kNotThere;
-      if (latch::try_exclusive(state, word) == TryFix::kFixed) {
+      if (word.evicted() && !core.writes.claimed(page_id)) return Result::kNotThere;
+      if (!word.evicted() && latch::try_exclusive(state, word) == TryFix::kFixed) {
         if (!core.writes.claimed(page_id)) return Result::kHeld;
         give_back(core, page_id);
       }
@@ -80,7 +81,7 @@ enum class Dirty : std::uint8_t { kDrop, kKeep };
   PageId page_id = end;
   for (; page_id > begin; --page_id) {
     const PageId one = page_id - 1;
-    if (core.states()[one].load().evicted()) continue;
+    if (core.states()[one].load().evicted() && !core.writes.claimed(one)) continue;
     // Nothing is held while this waits.
     PageHold::Result result = PageHold::take(core, one, 0);
     if (result == PageHold::Result::kBusy) {
@@ -107,6 +108,13 @@ enum class Dirty : std::uint8_t { kDrop, kKeep };
   }
   if (count > 0) drop_batch();
   return page_id;
+}
+
+bool same_file(int one, int other) noexcept {
+  struct stat first {};
+  struct stat second {};
+  return ::fstat(one, &first) == 0 && ::fstat(other, &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 PoolOptions device_options(const PoolOptions& pool, const FileOptions& options) {
@@ -137,7 +145,7 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options)
                 _device->path() + ": only a regular file can be opened into a pool");
   }
   _buffered = FileDescriptor(::open(_device->path().c_str(), O_RDWR | O_CLOEXEC));
-  if (!_buffered || !leads_to(_device->path(), _buffered.get())) {
+  if (!_buffered || !same_file(_buffered.get(), _device->fd())) {
     throw Error(Status{Errc::kIo, _buffered ? 0 : errno, kNoPage},
                 "opening a second time " + _device->path());
   }
@@ -167,6 +175,7 @@ std::shared_ptr<RawFile> RawFile::open(PoolCore& core, const FileOptions& option
                 fmt::format("{}: has {} bytes, more than capacity_bytes = {}",
                             options.path.string(), bytes, options.capacity_bytes));
   }
+  file->require_whole_pages(bytes, "open_file");
   file->_first = core.files.take(file, file->_pages);
   file->set_size(bytes);
   file->_device->keep();
@@ -199,10 +208,22 @@ std::uint64_t RawFile::capacity_bytes() const {
 }
 
 //! D1: the barrier between the write of the end and the reads of the words that follow.
+void RawFile::set_end(PageId end) noexcept {
+  _core.files.set_end(_first, _pages, end);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
 void RawFile::set_size(std::uint64_t bytes) noexcept {
   _target.bytes.store(bytes, std::memory_order_seq_cst);
-  _core.files.set_end(_first, _pages, end_page(bytes));
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  set_end(end_page(bytes));
+}
+
+//! A page of which a part is in the file has no format: what before_write() makes of it is cut.
+void RawFile::require_whole_pages(std::uint64_t bytes, const char* doing) const {
+  if (_format == nullptr || bytes % kPageSize == 0) return;
+  throw Error(Errc::kInvalidOption,
+              fmt::format("{}: {}: {} bytes: with a format, a file has whole pages of {} bytes",
+                          path(), doing, bytes, kPageSize));
 }
 
 //! Makes zeros of the last page's bytes after the end, if it is in memory.
@@ -228,20 +249,36 @@ void RawFile::clear_tail(std::uint64_t bytes) {
                   .with_latch(PageState::kUnlocked));
 }
 
+//! Cuts off what an earlier call has left after the end: blocks that it took before it failed, or
+//! pages that it could not cut off because the last page was latched.
+void RawFile::settle_size() {
+  if (!_too_long.load(std::memory_order_acquire)) return;
+  const std::uint64_t bytes = _target.bytes.load();
+  clear_tail(bytes);
+  if (const int error = _device->resize(bytes); error != 0) {
+    throw Error(Status{Errc::kIo, error, kNoPage},
+                fmt::format("{}: cutting it to {} bytes", path(), bytes));
+  }
+  _too_long.store(false, std::memory_order_release);
+}
+
 void RawFile::resize(std::uint64_t bytes) {
   require_usable("resize");
   const std::lock_guard lock(_mutex);
   _flush.refuse_if_failed("resize");
+  require_whole_pages(bytes, "resize");
   if (bytes > _capacity_bytes) {
     throw Error(Errc::kDatabaseFull, fmt::format("{}: resize to {} bytes: capacity_bytes = {}",
                                                  path(), bytes, _capacity_bytes));
   }
+  settle_size();
   bytes < _target.bytes.load() ? shrink(bytes) : grow(bytes);
 }
 
 void RawFile::grow(std::uint64_t bytes) {
   clear_tail(_target.bytes.load());
   if (const int error = _device->resize(bytes); error != 0) {
+    _too_long = true;  // perhaps: a part of the blocks may have been taken
     const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
     throw Error(Status{full ? Errc::kDatabaseFull : Errc::kIo, error, kNoPage},
                 fmt::format("{}: resize to {} bytes", path(), bytes));
@@ -249,17 +286,17 @@ void RawFile::grow(std::uint64_t bytes) {
   set_size(bytes);
 }
 
+//! The length that transfers go by (_target.bytes) changes when the pages are gone: until then, a
+//! page that stays after all is written and read as before.
 void RawFile::shrink(std::uint64_t bytes) {
   const std::uint64_t before = _target.bytes.load();
-  set_size(bytes);
   const PageId end = end_page(bytes);
+  set_end(end);
   const PageId gone = take_out(_core, end, end_page(before), Dirty::kDrop);
-  if (gone > end) set_size(std::min(before, (gone - _first) * kPageSize));
-  const std::uint64_t now = _target.bytes.load();
-  clear_tail(now);
-  if (const int error = _device->resize(now); error != 0)
-    throw Error(Status{Errc::kIo, error, kNoPage},
-                fmt::format("{}: resize to {} bytes", path(), now));
+  const std::uint64_t now = gone > end ? std::min(before, (gone - _first) * kPageSize) : bytes;
+  set_size(now);
+  _too_long = true;
+  settle_size();
   if (gone > end) {
     throw Error(Status{Errc::kBusy, 0, gone - 1},
                 fmt::format("{}: resize to {} bytes: a page is latched or pinned; the file has {}",
@@ -274,6 +311,10 @@ void RawFile::write_back() {
 void RawFile::sync() {
   require_usable("sync");
   _flush.refuse_if_failed("sync");
+  if (_too_long) {
+    const std::lock_guard lock(_mutex);
+    settle_size();
+  }
   write_back();
   _flush.flush();
 }
@@ -300,17 +341,21 @@ void RawFile::close() {
   if (!is_open()) return;
   require_usable("close");
   const std::lock_guard lock(_mutex);
+  // Nothing that could be written now would count, or the log allows no write any more.
+  const bool lost = _flush.error() != 0 || (_log != nullptr && _log->log_error() != 0);
+  if (!lost) settle_size();
+  const PageId end = end_page(_target.bytes.load());
   // Pages that are changed meanwhile are written, too.
   constexpr int kTries = 16;
-  const std::uint64_t bytes = _target.bytes.load();
-  PageId gone = end_page(bytes);
-  const bool lost = _flush.error() != 0;
+  PageId gone = end;
   for (int i = 0; i < kTries && gone > _first; ++i) {
     if (!lost) write_back();
-    _core.files.set_end(_first, _pages, 0);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    gone = take_out(_core, _first, end_page(bytes), lost ? Dirty::kDrop : Dirty::kKeep);
-    if (gone > _first) set_size(bytes);
+    set_end(_first);
+    gone = take_out(_core, _first, end, lost ? Dirty::kDrop : Dirty::kKeep);
+    if (gone == _first) break;
+    set_end(end);
+    const bool changed = _core.states()[gone - 1].load().dirty();
+    if (lost || !changed || _core.residency.pinned(gone - 1)) break;  // it was waited for
   }
   if (gone > _first) {
     throw Error(Status{Errc::kBusy, 0, gone - 1},
@@ -319,32 +364,29 @@ void RawFile::close() {
   try {
     if (!lost) _flush.flush();
   } catch (const Error&) {
-    end();  // what could be written again is not in memory any more
+    finish();  // what could be written again is not in memory any more
     throw;
   }
-  end();
+  finish();
 }
 
 void RawFile::remove() {
   require_usable("remove");
   const std::lock_guard lock(_mutex);
-  const std::uint64_t bytes = _target.bytes.load();
-  set_size(0);
-  const PageId gone = take_out(_core, _first, end_page(bytes), Dirty::kDrop);
+  const PageId end = end_page(_target.bytes.load());
+  set_end(_first);
+  const PageId gone = take_out(_core, _first, end, Dirty::kDrop);
   if (gone > _first) {
-    // Dropped pages come back from the file as they were last written.
-    set_size(bytes);
+    set_end(end);
     throw Error(Status{Errc::kBusy, 0, gone - 1}, path() + ": remove: a page is latched or pinned");
   }
-  int error = 0;
-  if (leads_to(_path, _device->fd())) {
-    if (::unlink(_path.c_str()) != 0) error = errno;
-  }
-  end();
+  int error = ENOENT;  // the path leads to another file by now, or to none
+  if (leads_to(_path, _device->fd())) error = ::unlink(_path.c_str()) == 0 ? 0 : errno;
+  finish();
   if (error != 0) throw Error(Status{Errc::kIo, error, kNoPage}, "removing " + _path);
 }
 
-void RawFile::end() noexcept {
+void RawFile::finish() noexcept {
   _open.store(false, std::memory_order_release);
   _core.files.set_end(_first, _pages, 0);
   _core.files.give_back(_first, _pages);
@@ -356,11 +398,16 @@ void RawFile::close_or_complain() noexcept {
   if (!is_open() || !_core.process.here()) return;
   try {
     try {
-      close();
+      return close();
     } catch (const std::exception& error) {
       _core.logger(LogLevel::kError, fmt::format("closing {}: {}", path(), error.what()));
     }
-  } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
+    // Nobody has the file any more, nor may the format and the log be there for long.
+    const std::lock_guard lock(_mutex);
+    if (!is_open()) return;
+    set_end(_first);
+    if (take_out(_core, _first, end_page(_target.bytes.load()), Dirty::kDrop) == _first) finish();
+  } catch (const std::exception&) {  // NOLINT: not even for the words
   }
 }
 

@@ -74,12 +74,15 @@ class RawFile {
   void grow(std::uint64_t bytes);
   void shrink(std::uint64_t bytes);
   void set_size(std::uint64_t bytes) noexcept;
+  void set_end(PageId end) noexcept;
+  void require_whole_pages(std::uint64_t bytes, const char* doing) const;
+  void settle_size();
   [[nodiscard]] PageId end_page(std::uint64_t bytes) const noexcept {
     return _first + (bytes + kPageSize - 1) / kPageSize;
   }
   void clear_tail(std::uint64_t bytes);
   //! Lets go of the range, the lock and the descriptors. No page is in memory.
-  void end() noexcept;
+  void finish() noexcept;
 
   PoolCore& _core;
   const std::uint64_t _capacity_bytes;
@@ -94,7 +97,8 @@ class RawFile {
   const Reservation _lsn_memory;
   std::atomic<Lsn>* const _in_storage;  // by page; only with a log
   PageId _first = kNoPage;
-  std::mutex _mutex;  // one change of the size, close or removal at a time
+  std::mutex _mutex;                   // one change of the size, close or removal at a time
+  std::atomic<bool> _too_long{false};  // the file is longer than _target.bytes: settle_size()
   std::atomic<bool> _open{false};
 };
 

@@ -8,19 +8,19 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
+#include "pool/raw_files.hpp"
 #include "support/code_of.hpp"
-#include "support/options.hpp"
-#include "vmcache/buffer_pool.hpp"
 
 namespace vmcache {
 namespace {
 
 using test::code_of;
+using test::read_all;
 using test::TempFile;
 
 //! A page of this format begins with its LSN and a sum of all other words. In storage all bytes but
@@ -108,11 +108,6 @@ std::string text_of(BufferPool& pool, const File& file, std::uint64_t page, std:
   return {reinterpret_cast<const char*>(guard.data()) + sizeof(Front), bytes};
 }
 
-std::string read_all(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
 TEST(FileFormat, IsOfStorageOnly) {
   const TempFile temp;
   const Secret format;
@@ -197,10 +192,24 @@ TEST(FileLog, ThatHasFailedLeavesNothingWritten) {
   log.error = EIO;
   EXPECT_EQ(code_of([&] { file.sync(); }), Errc::kIo);
   EXPECT_EQ(read_all(temp.path()), std::string(kPageSize, '\0'));
-  EXPECT_EQ(code_of([&] { file.close(); }), Errc::kIo);
-  EXPECT_TRUE(file);
-  log.error = 0;
   file.close();
+  EXPECT_FALSE(file);
+  EXPECT_EQ(read_all(temp.path()), std::string(kPageSize, '\0'));
+  pool.close();
+}
+
+TEST(FileFormat, TakesWholePages) {
+  const TempFile temp;
+  const Secret format;
+  std::ofstream(temp.path()) << "no page";
+  BufferPool pool(pool_options());
+  EXPECT_EQ(code_of([&] { (void)pool.open_file({.path = temp.path(), .format = &format}); }),
+            Errc::kInvalidOption);
+  EXPECT_EQ(read_all(temp.path()), "no page");
+  std::filesystem::resize_file(temp.path(), 0);
+  File file = pool.open_file({.path = temp.path(), .format = &format});
+  EXPECT_EQ(code_of([&] { file.resize(5000); }), Errc::kInvalidOption);
+  EXPECT_EQ(file.size_bytes(), 0U);
 }
 
 //! A recovery that begins where the checkpoint says finds all that is not in storage.
