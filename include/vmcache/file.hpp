@@ -82,9 +82,8 @@ class File {
   //! file system can do that. Pages that fall out leave memory without being written. Throws Error:
   //! kInvalidOption (with a format: no multiple of kPageSize), kDatabaseFull (beyond
   //! capacity_bytes, or no space: os_error()), kIo, kBusy (the last page stayed latched for
-  //! frame_wait: call it again; or a page that should
-  //! fall out stayed latched or pinned for frame_wait; the file then ends behind that page).
-  //! Becomes durable with sync().
+  //! frame_wait: call it again; or a page that should fall out stayed latched or pinned for
+  //! frame_wait: the file then ends behind that page). Becomes durable with sync().
   void resize(std::uint64_t bytes);
 
   //! Writes back what of this file was changed before the call, and makes it durable. Waits for no
