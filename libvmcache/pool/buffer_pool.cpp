@@ -172,7 +172,8 @@ void BufferPool::close() {
     throw Error(Errc::kBusy, fmt::format("close: {} pins are held", pins));
   _core->engines.drain_idle();
   _core->engines.with_service([](Engine& engine) { engine.drain_writes(); });
-  detail::refuse_latched(*_core, "close");  // before any file is closed
+  // Before any file is closed. After a failed flush, guards may be alive: their pages stay.
+  if (_core->storage_flush.error() == 0) detail::refuse_latched(*_core, "close");
   for (const auto& file : _core->files.all()) file->close();
   if (_core->storage_flush.error() != 0) {
     // Whoever asked for the flush was told. Nothing that could be written now would be worth

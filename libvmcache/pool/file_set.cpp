@@ -11,7 +11,7 @@ namespace vmcache::detail {
 PageId FileSet::first_page(const PoolOptions& options) noexcept {
   // Page id 0 is kNoPage.
   const std::uint64_t pages = options.has_database() ? options.capacity_bytes / kPageSize : 1;
-  return (pages + kRangePages - 1) / kRangePages * kRangePages;
+  return in_ranges(pages) * kRangePages;
 }
 
 std::uint64_t FileSet::capacity_pages(const PoolOptions& options) noexcept {
@@ -29,17 +29,17 @@ FileSet::~FileSet() {
 }
 
 PageId FileSet::take(const std::shared_ptr<RawFile>& file, std::uint64_t pages) {
-  const std::size_t wanted = (pages + kRangePages - 1) / kRangePages;
+  const std::size_t wanted = in_ranges(pages);
   const std::lock_guard lock(_mutex);
   std::size_t free = 0;
   for (std::size_t i = 0; i < _ranges.size(); ++i) {
     free = _ranges[i].file.load(std::memory_order_relaxed) == nullptr ? free + 1 : 0;
     if (free < wanted) continue;
     _files.push_back(file);
-    const std::size_t first = i + 1 - wanted;
-    for (std::size_t n = first; n <= i; ++n)
-      _ranges[n].file.store(file.get(), std::memory_order_release);
-    return _first + first * kRangePages;
+    const PageId first = _first + (i + 1 - wanted) * kRangePages;
+    for (Range& range : ranges_of(first, pages))
+      range.file.store(file.get(), std::memory_order_release);
+    return first;
   }
   throw Error(
       Errc::kDatabaseFull,
@@ -50,16 +50,12 @@ PageId FileSet::take(const std::shared_ptr<RawFile>& file, std::uint64_t pages) 
 void FileSet::give_back(PageId first, std::uint64_t pages) noexcept {
   const std::lock_guard lock(_mutex);
   RawFile* const file = file_of(first);
-  const std::size_t begin = (first - _first) / kRangePages;
-  for (std::size_t n = begin; n < begin + (pages + kRangePages - 1) / kRangePages; ++n)
-    _ranges[n].file.store(nullptr, std::memory_order_release);
+  for (Range& range : ranges_of(first, pages)) range.file.store(nullptr, std::memory_order_release);
   std::erase_if(_files, [&](const auto& one) { return one.get() == file; });
 }
 
 void FileSet::set_end(PageId first, std::uint64_t pages, PageId end) noexcept {
-  const std::size_t begin = (first - _first) / kRangePages;
-  for (std::size_t n = begin; n < begin + (pages + kRangePages - 1) / kRangePages; ++n)
-    _ranges[n].end.store(end, std::memory_order_seq_cst);
+  for (Range& range : ranges_of(first, pages)) range.end.store(end, std::memory_order_seq_cst);
 }
 
 std::unique_ptr<IoQueue> FileSet::make_queue(const PoolOptions& options, Logger& logger,

@@ -31,6 +31,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "storage/file_queues.hpp"
@@ -96,6 +97,13 @@ class FileSet {
     std::atomic<PageId> end{0};
     std::atomic<RawFile*> file{nullptr};
   };
+  //! How many ranges so many pages take.
+  [[nodiscard]] static constexpr std::uint64_t in_ranges(std::uint64_t pages) noexcept {
+    return (pages + kRangePages - 1) / kRangePages;
+  }
+  [[nodiscard]] std::span<Range> ranges_of(PageId first, std::uint64_t pages) noexcept {
+    return std::span(_ranges).subspan((first - _first) / kRangePages, in_ranges(pages));
+  }
   [[nodiscard]] const Range& range_of(PageId page_id) const noexcept {
     return _ranges[(page_id - _first) / kRangePages];
   }
