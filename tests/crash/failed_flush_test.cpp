@@ -133,6 +133,18 @@ TEST(FailedFlush, OfACloseIsToldAndTheSecondCloseMarksNothingClean) {
   EXPECT_EQ(code_of([&] { BufferPool again(pool_on(device)); }), Errc::kUncleanShutdown);
 }
 
+//! A latched page stays and is correct, so its guard does not keep the pool from ending.
+TEST(FailedFlush, LetsThePoolCloseWhileAGuardIsAlive) {
+  VolatileDevice device;
+  BufferPool pool(pool_on(device));
+  const PageId page_id = write_pages(pool, 1).front();
+  const SharedGuard guard = pool.fix_shared(page_id);
+  device.fail_flush = 0;
+  expect_refused("checkpoint", [&] { pool.checkpoint(); });
+  EXPECT_NO_THROW(pool.close());
+  EXPECT_EQ(*guard.as<std::uint64_t>(), page_id);
+}
+
 //! F2: a read that was under way when the flush failed may have found what is older than what was
 //! lost.
 TEST(FailedFlush, RefusesTheReadsThatWereUnderWay) {
