@@ -6,8 +6,8 @@
  *   RECORDER_FOLDER  absolute path of the folder
  *   RECORDER_TRACE   file for the trace; it is appended to
  *
- * A trace is a list of events, each a `struct event` and `bytes` bytes behind it. A write or sync
- * have two: where the call began, and where it ended. Other calls have one, after they succeeded.
+ * A trace is a list of events, each a `struct event` and `bytes` bytes behind it. A write or a sync
+ * has two: where the call began, and where it ended. Other calls have one, after they succeeded.
  * What the program has told others counts, too: write() to standard output, which must be a file,
  * and fflush().
  * The trace is in the order of the events, also of calls by several threads: one lock.
