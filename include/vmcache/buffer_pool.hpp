@@ -181,6 +181,10 @@ class BufferPool {
   //! Error: kInvalidOption, kInUse, kIo, kUnsupported (no regular file), kDatabaseFull (larger than
   //! its capacity_bytes, or no range of PoolOptions::files_bytes is left).
   [[nodiscard]] File open_file(const FileOptions& options);
+  //! Makes an empty file that has no name and is gone when it is closed: for what a sort or a hash
+  //! join cannot keep in memory (File, "Temporary"). Needs PoolOptions::files_bytes. Throws Error:
+  //! kInvalidOption, kDatabaseFull (no range left), kIo, kUnsupported.
+  [[nodiscard]] File open_temporary(const TemporaryOptions& options = {});
 
   //! Writes back all pages of the database that were dirty when it was called, and flushes. Other
   //! threads may go on working. Throws Error kIo with the first page that failed; pages that failed

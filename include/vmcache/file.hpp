@@ -35,6 +35,16 @@ struct FileOptions {
   WriteAhead* write_ahead = nullptr;
 };
 
+//! Of a temporary file (BufferPool::open_temporary()).
+struct TemporaryOptions {
+  //! Where its blocks are if memory does not suffice; empty: that of temporary files (TMPDIR). On a
+  //! tmpfs they are memory, too.
+  std::filesystem::path folder;
+  //! Largest size: 4 KiB .. PoolOptions::files_bytes.
+  std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
+  bool direct_io = true;  //!< as FileOptions::direct_io
+};
+
 //! A file of the embedder's own format in a pool (BufferPool::open_file()). No byte of ours is in
 //! it: byte n of the file is byte n of its range of pages, and page n of the file is page
 //! page_id(n) of the pool. Fix those as any page, with order 0. They have no PageHeader; what the
@@ -50,6 +60,13 @@ struct FileOptions {
 //!
 //! Failed sync. A flush of the file that fails is final for this file until it is opened again, as
 //! for a pool's database (BufferPool). Other files go on.
+//!
+//! Temporary (BufferPool::open_temporary()). It begins empty, has no name, and is gone with this
+//! object, or with the process. Its pages count in the pool as all others. They are written only if
+//! the pool needs their memory; close() and remove() drop them. A page that was never written is
+//! zeros, and loading it is no I/O. resize() takes the blocks, so a full disk is found there
+//! (kDatabaseFull), and not when a page must be written. sync(), flush() and dirty_pages() are
+//! refused (kInvalidOption).
 //!
 //! Threads. Thread-safe, except close(), remove(), moves and destruction. Calls wait for I/O. In a
 //! child of fork() they throw kWrongProcess, and the destructor does nothing. After the pool was

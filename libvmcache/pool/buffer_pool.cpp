@@ -350,6 +350,11 @@ File BufferPool::open_file(const FileOptions& options) {
   return File(detail::RawFile::open(*_core, options));
 }
 
+File BufferPool::open_temporary(const TemporaryOptions& options) {
+  _core->require_usable();
+  return File(detail::RawFile::open_temporary(*_core, options));
+}
+
 Pin BufferPool::pin(PageId page_id) {
   const SharedGuard guard = fix_shared(page_id);
   // free() needs the latch exclusively: so this stays true until the pin is counted.

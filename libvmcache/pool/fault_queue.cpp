@@ -104,7 +104,8 @@ std::size_t FaultQueue::pick(std::uint64_t& pages) const {
 void FaultQueue::admit(FaultRequest& request, std::uint32_t slot) {
   request.slot = slot;
   std::byte* data = _core.memory->base() + request.extent.page_id * kPageSize;
-  if (request.goal == Goal::kNew) {
+  const RawFile* const file = _core.files.file_of(request.extent.page_id);
+  if (request.goal == Goal::kNew || (file != nullptr && file->is_new(request.extent.page_id))) {
     std::memset(data, 0, request.extent.bytes());
     return publish(request);
   }

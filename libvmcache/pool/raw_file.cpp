@@ -4,111 +4,25 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
-#include <span>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "clock.hpp"
-#include "pool/engine.hpp"
 #include "pool/freeing.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/take_out.hpp"
 #include "pool/write_back.hpp"
+#include "random_id.hpp"
 #include "storage/made_file.hpp"
 #include "vmcache/error.hpp"
-#include "vmcache/guard.hpp"
 
 namespace vmcache::detail {
 namespace {
-
-//! For somebody's latch, load or write of a page to end.
-void wait_a_little(PoolCore& core) {
-  constexpr timespec kPause{0, 50'000};
-  if (Engine* own = engine_of_thread(core)) own->turn(false);
-  core.engines.reap_idle();
-  core.engines.with_service([](Engine& engine) {
-    if (engine.in_flight() > 0) engine.turn(false);
-  });
-  ::nanosleep(&kPause, nullptr);
-}
-
-//! Latches a page of a file exclusively if it is in memory, with no write of it under way, so that
-//! what is done to it and to its place in the file cannot be undone by that write.
-class PageHold {
- public:
-  enum class Result : std::uint8_t { kHeld, kNotThere, kBusy };
-
-  //! Waits until `deadline_ns` at most.
-  [[nodiscard]] static Result take(PoolCore& core, PageId page_id, std::uint64_t deadline_ns) {
-    AtomicPageState& state = core.states()[page_id];
-    for (;;) {
-      const PageState word = state.load();
-      if (word.evicted() && !core.writes.claimed(page_id)) return Result::kNotThere;
-      if (!word.evicted() && latch::try_exclusive(state, word) == TryFix::kFixed) {
-        if (!core.writes.claimed(page_id)) return Result::kHeld;
-        give_back(core, page_id);
-      }
-      if (now_ns() > deadline_ns) return Result::kBusy;
-      wait_a_little(core);
-    }
-  }
-  //! Unchanged.
-  static void give_back(PoolCore& core, PageId page_id) noexcept {
-    ExclusiveGuard({&core.states()[page_id], core.memory->base() + page_id * kPageSize, page_id})
-        .release_unmodified();
-  }
-};
-
-enum class Dirty : std::uint8_t { kDrop, kKeep };
-
-//! Takes the pages [begin, end) of a file out of memory, from the last one down, without writing
-//! them. No more of them come in (D1). Stops at a page that is latched or pinned for frame_wait, or
-//! is dirty and to be kept. Returns the lowest page of those that are gone.
-[[nodiscard]] PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
-  std::array<Extent, 64> batch;
-  std::size_t count = 0;
-  const auto drop_batch = [&] {
-    const std::lock_guard lock(core.freeing.mutex);
-    // A failure is the page-table call's: the frames are gone from the pages all the same.
-    (void)drop(core, core.freeing.context, std::span(batch).first(count), PageState::Use::kUnknown);
-    count = 0;
-  };
-  std::uint64_t deadline = now_ns() + core.patience_ns();
-  PageId page_id = end;
-  for (; page_id > begin; --page_id) {
-    const PageId one = page_id - 1;
-    if (core.states()[one].load().evicted() && !core.writes.claimed(one)) continue;
-    // Nothing is held while this waits.
-    PageHold::Result result = PageHold::take(core, one, 0);
-    if (result == PageHold::Result::kBusy) {
-      if (count > 0) drop_batch();
-      result = PageHold::take(core, one, deadline);
-    }
-    while (result == PageHold::Result::kHeld && core.residency.pinned(one)) {
-      PageHold::give_back(core, one);
-      if (count > 0) drop_batch();
-      result = PageHold::Result::kBusy;
-      if (now_ns() > deadline) break;
-      wait_a_little(core);
-      result = PageHold::take(core, one, deadline);
-    }
-    if (result == PageHold::Result::kBusy) break;
-    if (result == PageHold::Result::kNotThere) continue;
-    if (dirty == Dirty::kKeep && core.states()[one].load().dirty()) {
-      PageHold::give_back(core, one);
-      break;
-    }
-    batch[count++] = {one, 0};
-    if (count == batch.size()) drop_batch();
-    deadline = now_ns() + core.patience_ns();
-  }
-  if (count > 0) drop_batch();
-  return page_id;
-}
 
 bool same_file(int one, int other) noexcept {
   struct stat first {};
@@ -129,8 +43,9 @@ PoolOptions device_options(const PoolOptions& pool, const FileOptions& options) 
 
 }  // namespace
 
-RawFile::RawFile(PoolCore& core, const FileOptions& options)
+RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
     : _core(core),
+      _temporary(temporary),
       _capacity_bytes(options.capacity_bytes),
       _pages((options.capacity_bytes + kPageSize - 1) / kPageSize),
       _path(options.path.string()),
@@ -138,7 +53,8 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options)
       _flush(*_device, [this] { drop_all(_core, _first, end_page(_capacity_bytes)); }),
       _format(options.format),
       _log(options.write_ahead),
-      _lsn_memory((_log != nullptr ? _pages : 1) * sizeof(Lsn), "the pages' recovery LSNs"),
+      _lsn_memory((_log != nullptr || temporary ? _pages : 1) * sizeof(Lsn),
+                  "what is known of the pages in storage"),
       _in_storage(reinterpret_cast<std::atomic<Lsn>*>(_lsn_memory.data())) {
   if (_device->kind() != Device::Kind::kFile) {
     throw Error(Errc::kUnsupported,
@@ -151,36 +67,75 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options)
   }
   _target.fd = _device->fd();
   _target.buffered_fd = _buffered.get();
+  // Its blocks go with the last descriptor, however the process ends.
+  if (temporary && ::unlink(_path.c_str()) != 0)
+    throw Error(Status{Errc::kIo, errno, kNoPage}, "removing the name of " + _path);
+}
+
+namespace {
+
+void check_room(const PoolOptions& pool, std::uint64_t capacity_bytes, const char* doing) {
+  if (pool.files_bytes == 0) {
+    throw Error(
+        Errc::kInvalidOption,
+        fmt::format("{}: the pool was opened with files_bytes = 0: no address space for files",
+                    doing));
+  }
+  if (capacity_bytes < kPageSize || capacity_bytes > pool.files_bytes) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("{}: capacity_bytes = {}: allowed are {} to files_bytes = {}", doing,
+                            capacity_bytes, kPageSize, pool.files_bytes));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<RawFile> RawFile::open_temporary(PoolCore& core, const TemporaryOptions& options) {
+  check_room(core.options, options.capacity_bytes, "open_temporary");
+  std::error_code error;
+  const std::filesystem::path folder =
+      options.folder.empty() ? std::filesystem::temp_directory_path(error) : options.folder;
+  if (!std::filesystem::is_directory(folder, error)) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("open_temporary: folder = {}: no folder", folder.string()));
+  }
+  FileOptions scratch;
+  scratch.path = folder / fmt::format("vmcache-temporary-{:016x}", random_number());
+  scratch.capacity_bytes = options.capacity_bytes;
+  scratch.direct_io = options.direct_io;
+  std::shared_ptr<RawFile> file(new RawFile(core, scratch, true));
+  file->begin(file);
+  return file;
 }
 
 std::shared_ptr<RawFile> RawFile::open(PoolCore& core, const FileOptions& options) {
-  if (core.options.files_bytes == 0) {
-    throw Error(Errc::kInvalidOption,
-                "open_file: the pool was opened with files_bytes = 0: no address space for files");
-  }
+  check_room(core.options, options.capacity_bytes, "open_file");
   if (options.path.empty()) throw Error(Errc::kInvalidOption, "open_file: path is empty");
-  if (options.capacity_bytes < kPageSize || options.capacity_bytes > core.options.files_bytes) {
-    throw Error(Errc::kInvalidOption,
-                fmt::format("open_file: capacity_bytes = {}: allowed are {} to files_bytes = {}",
-                            options.capacity_bytes, kPageSize, core.options.files_bytes));
-  }
   if (options.write_ahead != nullptr && options.format == nullptr) {
     throw Error(Errc::kInvalidOption,
                 "open_file: write_ahead is set and format is not: it says where a page's LSN is");
   }
-  std::shared_ptr<RawFile> file(new RawFile(core, options));
-  const std::uint64_t bytes = file->_device->size_bytes();
-  if (bytes > options.capacity_bytes) {
-    throw Error(Errc::kDatabaseFull,
-                fmt::format("{}: has {} bytes, more than capacity_bytes = {}",
-                            options.path.string(), bytes, options.capacity_bytes));
-  }
-  file->require_whole_pages(bytes, "open_file");
-  file->_first = core.files.take(file, file->_pages);
-  file->set_size(bytes);
-  file->_device->keep();
-  file->_open.store(true, std::memory_order_release);
+  std::shared_ptr<RawFile> file(new RawFile(core, options, false));
+  file->begin(file);
   return file;
+}
+
+void RawFile::begin(const std::shared_ptr<RawFile>& self) {
+  const std::uint64_t bytes = _device->size_bytes();
+  if (bytes > _capacity_bytes) {
+    throw Error(Errc::kDatabaseFull, fmt::format("{}: has {} bytes, more than capacity_bytes = {}",
+                                                 path(), bytes, _capacity_bytes));
+  }
+  require_whole_pages(bytes, "open_file");
+  _first = _core.files.take(self, _pages);
+  set_size(bytes);
+  _device->keep();
+  _open.store(true, std::memory_order_release);
+}
+
+void RawFile::require_named(const char* doing) const {
+  if (!_temporary) return;
+  throw Error(Errc::kInvalidOption, fmt::format("{}: the file is temporary: {}", doing, path()));
 }
 
 void RawFile::require_usable(const char* doing) const {
@@ -295,6 +250,11 @@ void RawFile::shrink(std::uint64_t bytes) {
   const PageId gone = take_out(_core, end, end_page(before), Dirty::kDrop);
   const std::uint64_t now = gone > end ? std::min(before, (gone - _first) * kPageSize) : bytes;
   set_size(now);
+  // What comes there next is zeros again.
+  if (_temporary) {
+    for (PageId page = end_page(now); page < end_page(before); ++page)
+      _in_storage[page - _first].store(0, std::memory_order_release);
+  }
   _too_long = true;
   settle_size();
   if (gone > end) {
@@ -310,6 +270,7 @@ void RawFile::write_back() {
 
 void RawFile::sync() {
   require_usable("sync");
+  require_named("sync");
   _flush.refuse_if_failed("sync");
   if (_too_long) {
     const std::lock_guard lock(_mutex);
@@ -321,6 +282,7 @@ void RawFile::sync() {
 
 void RawFile::flush_written() {
   require_usable("flush");
+  require_named("flush");
   _flush.flush();
 }
 
@@ -342,7 +304,8 @@ void RawFile::close() {
   require_usable("close");
   const std::lock_guard lock(_mutex);
   // Nothing that could be written now would count, or the log allows no write any more.
-  const bool lost = _flush.error() != 0 || (_log != nullptr && _log->log_error() != 0);
+  const bool lost =
+      _temporary || _flush.error() != 0 || (_log != nullptr && _log->log_error() != 0);
   if (!lost) settle_size();
   const PageId end = end_page(_target.bytes.load());
   // Pages that are changed meanwhile are written, too.
@@ -381,7 +344,11 @@ void RawFile::remove() {
     throw Error(Status{Errc::kBusy, 0, gone - 1}, path() + ": remove: a page is latched or pinned");
   }
   int error = ENOENT;  // the path leads to another file by now, or to none
-  if (leads_to(_path, _device->fd())) error = ::unlink(_path.c_str()) == 0 ? 0 : errno;
+  if (_temporary) {
+    error = 0;
+  } else if (leads_to(_path, _device->fd())) {
+    error = ::unlink(_path.c_str()) == 0 ? 0 : errno;
+  }
   finish();
   if (error != 0) throw Error(Status{Errc::kIo, error, kNoPage}, "removing " + _path);
 }

@@ -28,6 +28,9 @@ class RawFile {
   //! Opens the file and gives it a range. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported,
   //! kDatabaseFull.
   [[nodiscard]] static std::shared_ptr<RawFile> open(PoolCore& core, const FileOptions& options);
+  //! A file without a name. The same errors.
+  [[nodiscard]] static std::shared_ptr<RawFile> open_temporary(PoolCore& core,
+                                                               const TemporaryOptions& options);
 
   [[nodiscard]] const FileTarget& target() const noexcept { return _target; }
   [[nodiscard]] const StorageFlush& flush() const noexcept { return _flush; }
@@ -45,7 +48,12 @@ class RawFile {
   }
   //! Storage has all changes of the page from before this position. The caller holds the page.
   void in_storage(PageId page_id, Lsn lsn) noexcept {
-    if (_log != nullptr) _in_storage[page_id - _first].store(lsn, std::memory_order_release);
+    if (_log == nullptr && !_temporary) return;
+    _in_storage[page_id - _first].store(_temporary ? kThere : lsn, std::memory_order_release);
+  }
+  //! Whether the page has never been written, and is zeros. The caller holds the page.
+  [[nodiscard]] bool is_new(PageId page_id) const noexcept {
+    return _temporary && _in_storage[page_id - _first].load(std::memory_order_acquire) != kThere;
   }
 
   //! \name What File does
@@ -68,7 +76,12 @@ class RawFile {
   void abandon() noexcept { _open.store(false, std::memory_order_release); }
 
  private:
-  RawFile(PoolCore& core, const FileOptions& options);
+  static constexpr Lsn kThere = 1;
+
+  RawFile(PoolCore& core, const FileOptions& options, bool temporary);
+  //! Takes a range and opens.
+  void begin(const std::shared_ptr<RawFile>& self);
+  void require_named(const char* doing) const;
   void require_usable(const char* doing) const;
   void write_back();
   void grow(std::uint64_t bytes);
@@ -85,6 +98,7 @@ class RawFile {
   void finish() noexcept;
 
   PoolCore& _core;
+  const bool _temporary;
   const std::uint64_t _capacity_bytes;
   const std::uint64_t _pages;  // of _capacity_bytes
   const std::string _path;
@@ -95,7 +109,8 @@ class RawFile {
   const PageFormat* const _format;
   WriteAhead* const _log;
   const Reservation _lsn_memory;
-  std::atomic<Lsn>* const _in_storage;  // by page; only with a log
+  // By page, with a log: LSNs. Of a temporary file: kThere if the page was ever written.
+  std::atomic<Lsn>* const _in_storage;
   PageId _first = kNoPage;
   std::mutex _mutex;                   // one change of the size, close or removal at a time
   std::atomic<bool> _too_long{false};  // the file is longer than _target.bytes: settle_size()

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include "pool/take_out.hpp"
+
+#include <time.h>
+
+#include <array>
+#include <cstddef>
+#include <mutex>
+#include <span>
+
+#include "clock.hpp"
+#include "pool/engine.hpp"
+#include "pool/freeing.hpp"
+#include "pool/pool_core.hpp"
+#include "vmcache/guard.hpp"
+
+namespace vmcache::detail {
+namespace {
+
+//! For somebody's latch, load or write of a page to end.
+void wait_a_little(PoolCore& core) {
+  constexpr timespec kPause{0, 50'000};
+  if (Engine* own = engine_of_thread(core)) own->turn(false);
+  core.engines.reap_idle();
+  core.engines.with_service([](Engine& engine) {
+    if (engine.in_flight() > 0) engine.turn(false);
+  });
+  ::nanosleep(&kPause, nullptr);
+}
+
+}  // namespace
+
+PageHold::Result PageHold::take(PoolCore& core, PageId page_id, std::uint64_t deadline_ns) {
+  AtomicPageState& state = core.states()[page_id];
+  for (;;) {
+    const PageState word = state.load();
+    if (word.evicted() && !core.writes.claimed(page_id)) return Result::kNotThere;
+    if (!word.evicted() && latch::try_exclusive(state, word) == TryFix::kFixed) {
+      if (!core.writes.claimed(page_id)) return Result::kHeld;
+      give_back(core, page_id);
+    }
+    if (now_ns() > deadline_ns) return Result::kBusy;
+    wait_a_little(core);
+  }
+}
+
+void PageHold::give_back(PoolCore& core, PageId page_id) noexcept {
+  ExclusiveGuard({&core.states()[page_id], core.memory->base() + page_id * kPageSize, page_id})
+      .release_unmodified();
+}
+
+PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
+  std::array<Extent, 64> batch;
+  std::size_t count = 0;
+  const auto drop_batch = [&] {
+    const std::lock_guard lock(core.freeing.mutex);
+    // A failure is the page-table call's: the frames are gone from the pages all the same.
+    (void)drop(core, core.freeing.context, std::span(batch).first(count), PageState::Use::kUnknown);
+    count = 0;
+  };
+  std::uint64_t deadline = now_ns() + core.patience_ns();
+  PageId page_id = end;
+  for (; page_id > begin; --page_id) {
+    const PageId one = page_id - 1;
+    if (core.states()[one].load().evicted() && !core.writes.claimed(one)) continue;
+    // Nothing is held while this waits.
+    PageHold::Result result = PageHold::take(core, one, 0);
+    if (result == PageHold::Result::kBusy) {
+      if (count > 0) drop_batch();
+      result = PageHold::take(core, one, deadline);
+    }
+    while (result == PageHold::Result::kHeld && core.residency.pinned(one)) {
+      PageHold::give_back(core, one);
+      if (count > 0) drop_batch();
+      result = PageHold::Result::kBusy;
+      if (now_ns() > deadline) break;
+      wait_a_little(core);
+      result = PageHold::take(core, one, deadline);
+    }
+    if (result == PageHold::Result::kBusy) break;
+    if (result == PageHold::Result::kNotThere) continue;
+    if (dirty == Dirty::kKeep && core.states()[one].load().dirty()) {
+      PageHold::give_back(core, one);
+      break;
+    }
+    batch[count++] = {one, 0};
+    if (count == batch.size()) drop_batch();
+    deadline = now_ns() + core.patience_ns();
+  }
+  if (count > 0) drop_batch();
+  return page_id;
+}
+
+}  // namespace vmcache::detail

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+//
+// Pages of a file that leave memory because the file is cut, or closed.
+#pragma once
+
+#include <cstdint>
+
+#include "vmcache/types.hpp"
+
+namespace vmcache::detail {
+
+class PoolCore;
+
+//! Latches a page of a file exclusively if it is in memory, with no write of it under way, so that
+//! what is done to it and to its place in the file cannot be undone by that write.
+class PageHold {
+ public:
+  enum class Result : std::uint8_t { kHeld, kNotThere, kBusy };
+
+  //! Waits until `deadline_ns` at most.
+  [[nodiscard]] static Result take(PoolCore& core, PageId page_id, std::uint64_t deadline_ns);
+  //! Unchanged.
+  static void give_back(PoolCore& core, PageId page_id) noexcept;
+};
+
+enum class Dirty : std::uint8_t { kDrop, kKeep };
+
+//! Takes the pages [begin, end) of a file out of memory, from the last one down, without writing
+//! them. No more of them come in (D1). Stops at a page that is latched or pinned for frame_wait, or
+//! is dirty and to be kept. Returns the lowest page of those that are gone.
+[[nodiscard]] PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty);
+
+}  // namespace vmcache::detail
