@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "vmcache/detail/fault.hpp"
 #include "vmcache/error.hpp"
@@ -151,6 +153,15 @@ class BufferPool {
   //! is reached, or the device is full: os_error()), kPoolExhausted, kBusy (somebody has kept a
   //! page that was freed latched for `frame_wait`).
   [[nodiscard]] ExclusiveGuard allocate(unsigned order = 0);
+  enum class Placement : std::uint8_t {
+    kAnywhere,  //!< freed ids are used again
+    kInARow,    //!< ids that follow one another, behind all that were ever handed out
+  };
+  //! Makes `count` single pages (1 .. half of the pool) at once, zeroed and exclusively latched, in
+  //! the order of their ids if they are kInARow. Frames are mapped in batches. All of them, or none
+  //! and an Error: kInvalidOption (count), or as allocate().
+  [[nodiscard]] std::vector<ExclusiveGuard> allocate_pages(
+      std::size_t count, Placement placement = Placement::kAnywhere);
   //! Gives the extent's page ids back. Its bytes are lost, and optimistic readers notice. Does not
   //! wait for I/O, a checkpoint or a resize. An extent of several pages costs a page-table call.
   //! Throws Error kInvalidPage if the guard holds no page, one that is already free, or one of a

@@ -255,6 +255,45 @@ ExclusiveGuard BufferPool::allocate(unsigned order) {
   return ExclusiveGuard{page_ref(request.extent.page_id)};
 }
 
+std::vector<ExclusiveGuard> BufferPool::allocate_pages(std::size_t count, Placement placement) {
+  _core->require_usable();
+  const std::uint64_t max = pool_pages() / 2;  // others want frames, too
+  if (count == 0 || count > max) {
+    throw Error(Errc::kInvalidOption,
+                fmt::format("allocate_pages: count = {}: allowed are 1 to {}, half of the pool",
+                            count, max));
+  }
+  _core->storage_flush.refuse_if_failed("allocate_pages");
+  std::vector<ExclusiveGuard> guards;
+  guards.reserve(count);
+  std::vector<FaultRequest> requests(count);
+  const std::vector<Extent> pages =
+      _core->allocator.allocate_pages(count, placement == Placement::kInARow);
+  const auto give_back = [&](const Extent& page) { (void)_core->allocator.free(page); };
+  for (std::size_t i = 0; i < count; ++i) {
+    requests[i].extent = pages[i];
+    requests[i].goal = FaultRequest::Goal::kNew;
+  }
+  try {
+    run_blocking(*_core, requests);
+  } catch (...) {  // no engine, so nothing was begun
+    std::ranges::for_each(pages, give_back);
+    throw;
+  }
+  Status failure;
+  for (const FaultRequest& request : requests) {
+    if (request.status.ok()) {
+      guards.emplace_back(page_ref(request.extent.page_id));
+    } else {
+      give_back(request.extent);
+      failure = request.status;
+    }
+  }
+  if (failure.ok()) return guards;
+  for (ExclusiveGuard& guard : guards) free(std::move(guard));
+  throw Error(failure);
+}
+
 void BufferPool::free(ExclusiveGuard&& guard) {
   _core->require_usable();
   detail::free_extent(*_core, guard);

@@ -73,6 +73,26 @@ bool PageAllocator::any_free(Extent extent) const noexcept {
   });
 }
 
+std::vector<Extent> PageAllocator::allocate_pages(std::size_t count, bool in_a_row) {
+  std::vector<Extent> pages;
+  pages.reserve(count);
+  try {
+    const std::lock_guard lock(_mutex);
+    while (pages.size() < count) {
+      Extent page;
+      if (in_a_row || !take_free(0, page)) page = extend(0);
+      pages.push_back(page);
+      _allocated.fetch_add(1, std::memory_order_relaxed);
+    }
+    fill_reserve();
+    publish_available();
+  } catch (...) {
+    for (const Extent& page : pages) (void)free(page);
+    throw;
+  }
+  return pages;
+}
+
 bool PageAllocator::free(Extent extent) noexcept {
   if (!covers(extent)) return false;
   const std::lock_guard lock(_mutex);

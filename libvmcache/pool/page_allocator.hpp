@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <set>
@@ -22,6 +23,9 @@ class PageAllocator {
 
   //! Throws Error kDatabaseFull (capacity, or os_error() from growing the storage); std::bad_alloc.
   [[nodiscard]] Extent allocate(unsigned order);
+  //! `count` single pages, or none. `in_a_row`: with ids that follow one another, all of which were
+  //! never handed out. The same errors.
+  [[nodiscard]] std::vector<Extent> allocate_pages(std::size_t count, bool in_a_row);
   //! False, and nothing is changed, if the extent is not in_use(). Never fails otherwise, as giving
   //! back has to work where something else has failed: what it needs is taken by allocate(), or
   //! else from a reserve. If even that is used up, the page ids are not handed out again until the

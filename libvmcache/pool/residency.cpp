@@ -236,6 +236,17 @@ void Residency::visit_new(std::uint64_t free_frames) noexcept {
   }
 }
 
+void Residency::used_once(PageId page_id) noexcept {
+  const std::uint32_t slot = _slot_of[page_id] - 1;  // S1: the latch keeps it
+  const Entry entry{_slots[slot].load(std::memory_order_acquire)};
+  if (!entry.hot() && !entry.probed()) mark(slot, entry, entry.bits | Entry::kProbed);
+  // Marked, with the latches as they are: who uses the page clears it again.
+  AtomicPageState& state = _states[page_id];
+  PageState word = state.load();
+  while (!word.marked() && !state.compare_exchange(word, word.with(PageState::kMarked))) {
+  }
+}
+
 void Residency::cool_down(std::uint64_t wanted) noexcept {
   const std::uint64_t slots = in_chunks(_used_slots.load(std::memory_order_acquire));
   // Two hot pages looked at for each one that leaves keeps up with promotion; more would age them

@@ -139,6 +139,10 @@ class Residency {
   //! call, and none once every slot has had one.
   void visit_new(std::uint64_t free_frames) noexcept;
 
+  //! A page that nobody is expected to use again: the cold hand takes it at its first visit, unless
+  //! somebody uses it until then. The caller holds a shared latch on it.
+  void used_once(PageId page_id) noexcept;
+
   //! Looks at twice as many hot pages as are `wanted`, and makes those cold that were not used for
   //! a round.
   void cool_down(std::uint64_t wanted) noexcept;
