@@ -70,6 +70,6 @@ END
 load=()
 [[ $kernel == debug ]] || load=(--load kvm_amd)
 
-"$vm" --kernel "$kernel" --timeout $((3600 + fuzz_seconds)) "${load[@]}" "${build_share[@]}" \
+"$vm" --kernel "$kernel" --timeout $((2400 + fuzz_seconds)) "${load[@]}" "${build_share[@]}" \
   --nvme 64M --nvme "64M,errors=$work/errors" -- \
   "$here/guest.sh" "$build/tests/kmod" "$scale" "$fuzz_calls" "$fuzz_seconds" "$seed" "$@"
