@@ -3,7 +3,8 @@
 # In the guest: runs a command, and ends it when it takes too long, after saying where each of its
 # threads is.
 # usage: within.sh SECONDS COMMAND [ARGUMENT]...
-# The exit status is the command's; 124: it took too long.
+# Nothing that the command has started outlives it: what is left is killed, and said.
+# The exit status is the command's; 124: it took too long; 125: it succeeded, and left something.
 set -u
 limit_s=$1
 shift
@@ -41,7 +42,28 @@ timer=$!
 wait -n -p ended "$command" "$timer"
 status=$?
 kill "$timer" 2>/dev/null
-[[ $ended == "$command" ]] && exit $status
+
+# all_gone TENTHS: whether all of the session ends within that long.
+all_gone() {
+  local tries
+  for ((tries = 0; tries < $1; tries++)); do
+    [[ -n $(processes "$command") ]] || return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+if [[ $ended == "$command" ]]; then
+  all_gone 50 && exit "$status"
+  for process in $(processes "$command"); do
+    echo "within.sh: $* has ended, and has left process $process"
+    where "$process"
+  done
+  # shellcheck disable=SC2046 # one number each
+  kill -KILL $(processes "$command") 2>/dev/null
+  all_gone 300
+  exit $((status == 0 ? 125 : status))
+fi
 
 echo "within.sh: $* has run for $limit_s s"
 # Twice: who runs in circles is seen to.
@@ -51,10 +73,8 @@ for process in $(processes "$command"); do
 done
 echo w >/proc/sysrq-trigger
 echo l >/proc/sysrq-trigger
-kill -KILL -- "-$command"
+# shellcheck disable=SC2046 # one number each
+kill -KILL $(processes "$command") 2>/dev/null
 # That takes a moment, and whatever runs next must not find them.
-for ((tries = 0; tries < 300; tries++)); do
-  [[ -n $(processes "$command") ]] || break
-  sleep 0.1
-done
+all_gone 300
 exit 124

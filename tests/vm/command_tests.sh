@@ -100,7 +100,11 @@ interrupt_when_ready() {
 # Not of tools/vm, but of what ends a test program in its guest: the child's threads are named, and
 # nothing is left of it.
 test_within_says_where_it_hangs() {
-  guest 0 --no-module -- sh -c 'tests/guest/within.sh 60 sh -c "exit 7"; [ $? = 7 ]'
+  guest 0 --no-module -- sh -c '
+    tests/guest/within.sh 60 sh -c "exit 7"; [ $? = 7 ] || exit 1
+    tests/guest/within.sh 60 sh -c "sleep 1000 & exit 7"; [ $? = 7 ] || exit 1
+    tests/guest/within.sh 60 sh -c "sleep 1000 & exit 0"; [ $? = 125 ]'
+  file_has "$work/out" 'has left process'
   guest 0 --no-module -- sh -c '
     tests/guest/within.sh 2 sh -c "sleep 1000 & sleep 1000"; echo "status $?"
     for stat in /proc/[0-9]*/stat; do
