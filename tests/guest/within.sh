@@ -56,8 +56,8 @@ all_gone() {
 if [[ $ended == "$command" ]]; then
   all_gone 50 && exit "$status"
   for process in $(processes "$command"); do
-    echo "within.sh: $* has ended, and has left process $process"
-    where "$process"
+    echo "within.sh: $* has ended, and has left process $process" \
+      "($(cat "/proc/$process/comm" 2>/dev/null))"
   done
   # shellcheck disable=SC2046 # one number each
   kill -KILL $(processes "$command") 2>/dev/null
