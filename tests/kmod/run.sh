@@ -27,11 +27,11 @@ kernel=${1:?usage: run.sh [OPTION]... KERNEL [TEST...]}
 shift
 
 # Two minutes each on two slow cores. The debug kernel is some five times slower, and has the long
-# fuzzing: some 250,000 calls in its time.
+# fuzzing: some 150,000 calls in its time.
 if [[ $kernel == debug ]]; then
-  : "${scale:=10}" "${fuzz_calls:=1000000}" "${fuzz_seconds:=100}"
+  : "${scale:=5}" "${fuzz_calls:=1000000}" "${fuzz_seconds:=60}"
 else
-  : "${scale:=20}" "${fuzz_calls:=50000}" "${fuzz_seconds:=300}"
+  : "${scale:=12}" "${fuzz_calls:=30000}" "${fuzz_seconds:=300}"
 fi
 echo "tests at $scale % of their full counts, $fuzz_calls fuzzed calls in at most" \
   "$fuzz_seconds s, seed $seed"
