@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -66,7 +67,7 @@ struct TemporaryOptions {
 //! the pool needs their memory; close() and remove() drop them. A page that was never written is
 //! zeros, and loading it is no I/O. resize() takes the blocks, so a full disk is found there
 //! (kDatabaseFull), and not when a page must be written. sync(), flush() and dirty_pages() are
-//! refused (kInvalidOption).
+//! refused (kInvalidOption), and so is write_back().
 //!
 //! Threads. Thread-safe, except close(), remove(), moves and destruction. Calls wait for I/O. In a
 //! child of fork() they throw kWrongProcess, and the destructor does nothing. After the pool was
@@ -108,6 +109,15 @@ class File {
   //! exclusively latched for frame_wait, or the log does not become durable). Pages that failed
   //! stay dirty.
   void sync();
+
+  //! Writes back what of this file was changed before the call, but does not make it durable: it
+  //! survives the end of the process, not that of the system. flush() does the rest. Waits for no
+  //! other file. Throws Error as sync() does, but for the flush.
+  void write_back();
+  //! Does the same for these pages of the file only: ascending numbers of 0 .. capacity_bytes() /
+  //! kPageSize - 1. Costs nothing for other pages, where write_back() looks at all pages in memory.
+  //! Throws Error kInvalidPage (too large, or not ascending) before it writes any.
+  void write_back(std::span<const std::uint64_t> pages);
 
   //! Makes durable what has been written back, without writing. Fails as the flush of sync() does.
   void flush();

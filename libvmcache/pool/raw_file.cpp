@@ -268,16 +268,42 @@ void RawFile::write_back() {
   write_back_range(_core, _first, end_page(_capacity_bytes), _log);
 }
 
-void RawFile::sync() {
-  require_usable("sync");
-  require_named("sync");
-  _flush.refuse_if_failed("sync");
+void RawFile::prepare_write_back(const char* doing) {
+  require_usable(doing);
+  require_named(doing);
+  _flush.refuse_if_failed(doing);
   if (_too_long) {
     const std::lock_guard lock(_mutex);
     settle_size();
   }
+}
+
+void RawFile::sync() {
+  prepare_write_back("sync");
   write_back();
   _flush.flush();
+}
+
+void RawFile::write_back_only() {
+  prepare_write_back("write_back");
+  write_back();
+}
+
+void RawFile::write_back_only(std::span<const std::uint64_t> pages) {
+  prepare_write_back("write_back");
+  std::vector<Extent> extents;
+  extents.reserve(pages.size());
+  for (const std::uint64_t page : pages) {
+    const bool ascends = extents.empty() || _first + page > extents.back().page_id;
+    if (page >= _pages || !ascends) {
+      throw Error(Status{Errc::kInvalidPage, 0, kNoPage},
+                  fmt::format("{}: write_back: page {} {}", path(), page,
+                              ascends ? fmt::format("of a file of up to {} pages", _pages)
+                                      : std::string("is not after the one before it")));
+    }
+    extents.push_back({_first + page, 0});
+  }
+  write_back_pages(_core, std::move(extents), _log);
 }
 
 void RawFile::flush_written() {
@@ -379,63 +405,3 @@ void RawFile::close_or_complain() noexcept {
 }
 
 }  // namespace vmcache::detail
-
-namespace vmcache {
-
-File& File::operator=(File&& other) noexcept {
-  if (this != &other) {
-    if (_file) _file->close_or_complain();
-    _file = std::move(other._file);
-  }
-  return *this;
-}
-
-File::~File() {
-  if (_file) _file->close_or_complain();
-}
-
-File::operator bool() const noexcept {
-  return _file && _file->is_open();
-}
-
-namespace {
-
-detail::RawFile& opened(const std::shared_ptr<detail::RawFile>& file) {
-  if (!file) throw Error(Errc::kClosed, "the File holds no file");
-  return *file;
-}
-
-}  // namespace
-
-PageId File::page_id(std::uint64_t n) const {
-  return opened(_file).page_id(n);
-}
-std::uint64_t File::size_bytes() const {
-  return opened(_file).size_bytes();
-}
-std::uint64_t File::pages() const {
-  return (size_bytes() + kPageSize - 1) / kPageSize;
-}
-std::uint64_t File::capacity_bytes() const {
-  return opened(_file).capacity_bytes();
-}
-void File::resize(std::uint64_t bytes) {
-  opened(_file).resize(bytes);
-}
-void File::sync() {
-  opened(_file).sync();
-}
-void File::flush() {
-  opened(_file).flush_written();
-}
-std::vector<DirtyPage> File::dirty_pages() const {
-  return opened(_file).dirty_pages();
-}
-void File::close() {
-  if (_file) _file->close();
-}
-void File::remove() {
-  opened(_file).remove();
-}
-
-}  // namespace vmcache

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,8 @@ class RawFile {
   [[nodiscard]] std::uint64_t capacity_bytes() const;
   void resize(std::uint64_t bytes);
   void sync();
+  void write_back_only();
+  void write_back_only(std::span<const std::uint64_t> pages);
   void flush_written();
   [[nodiscard]] std::vector<DirtyPage> dirty_pages() const;
   void close();
@@ -90,6 +93,8 @@ class RawFile {
   void set_end(PageId end) noexcept;
   void require_whole_pages(std::uint64_t bytes, const char* doing) const;
   void settle_size();
+  //! For calls that write back: the file's length is right, and no flush has failed.
+  void prepare_write_back(const char* doing);
   [[nodiscard]] PageId end_page(std::uint64_t bytes) const noexcept {
     return _first + (bytes + kPageSize - 1) / kPageSize;
   }

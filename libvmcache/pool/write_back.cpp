@@ -66,9 +66,8 @@ class WriteBackAll {
   WriteBackAll(PoolCore& core, CheckpointThrottle throttle, WriteAhead* log, Engine* own)
       : _core(core), _throttle(throttle), _log(log), _own(own) {}
 
-  //! Of the pages [begin, end).
-  void run(PageId begin, PageId end) {
-    const std::vector<Extent> extents = dirty_extents(_core, begin, end);
+  //! Of these extents, in ascending order, those that are dirty.
+  void run(const std::vector<Extent>& extents) {
     _busy.reserve(extents.size());
     _batch.again.reserve(extents.size());
     try {
@@ -243,14 +242,20 @@ class WriteBackAll {
 }  // namespace
 
 void write_back_all(PoolCore& core, CheckpointThrottle throttle) {
-  WriteBackAll(core, throttle, core.write_ahead, nullptr).run(0, core.files.database_pages());
+  WriteBackAll(core, throttle, core.write_ahead, nullptr)
+      .run(dirty_extents(core, 0, core.files.database_pages()));
 }
 
 void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log) {
+  write_back_pages(core, dirty_extents(core, begin, end), log);
+}
+
+void write_back_pages(PoolCore& core, std::vector<Extent> pages, WriteAhead* log) {
+  if (pages.empty()) return;
   if (Engine* own = engine_of_thread(core))
-    return WriteBackAll(core, kWithoutPause, log, own).run(begin, end);
+    return WriteBackAll(core, kWithoutPause, log, own).run(pages);
   const EngineLease lease(core.engines, false);
-  WriteBackAll(core, kWithoutPause, log, &*lease).run(begin, end);
+  WriteBackAll(core, kWithoutPause, log, &*lease).run(pages);
 }
 
 void refuse_latched(const PoolCore& core, const char* doing) {

@@ -68,6 +68,49 @@ TEST_P(Files, AreByteForByteWhatTheirPagesAre) {
   }
 }
 
+TEST_P(Files, WriteBackBringsTheNamedPagesToTheFileAndNoOthers) {
+  const TempFile temp;
+  const std::string before = pattern(8 * kPageSize, 1);
+  const std::string after = pattern(8 * kPageSize, 2);
+  write_all(temp.path(), before);
+  BufferPool pool(options());
+  File file = pool.open_file({.path = temp.path()});
+  put(pool, file, 0, after);
+  file.write_back(std::array<std::uint64_t, 3>{1, 2, 7});
+  for (const std::uint64_t page : {0U, 1U, 2U, 3U, 6U, 7U}) {
+    const bool written = page == 1 || page == 2 || page == 7;
+    EXPECT_EQ(read_all(temp.path()).substr(page * kPageSize, kPageSize),
+              (written ? after : before).substr(page * kPageSize, kPageSize))
+        << "page " << page;
+  }
+  file.write_back();
+  EXPECT_EQ(read_all(temp.path()), after);
+  const std::uint64_t too_large = file.capacity_bytes() / kPageSize;
+  EXPECT_EQ(code_of([&] { file.write_back(std::array{too_large}); }), Errc::kInvalidPage);
+  EXPECT_EQ(code_of([&] {
+              file.write_back(std::array<std::uint64_t, 2>{3, 3});
+            }),
+            Errc::kInvalidPage);
+  file.close();
+  EXPECT_EQ(code_of([&] { file.write_back(); }), Errc::kClosed);
+}
+
+TEST_P(Files, AFailedWriteBackIsToldAndThePagesStayDirty) {
+  const TempFile temp;
+  write_all(temp.path(), pattern(4 * kPageSize, 1));
+  BufferPool pool(options());
+  File file = pool.open_file({.path = temp.path()});
+  put(pool, file, 0, pattern(4 * kPageSize, 2));
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
+  const rlimit small{kPageSize, limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_EQ(code_of([&] { file.write_back(std::array<std::uint64_t, 2>{0, 3}); }), Errc::kIo);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  file.write_back(std::array<std::uint64_t, 4>{0, 1, 2, 3});
+  EXPECT_EQ(read_all(temp.path()), pattern(4 * kPageSize, 2));
+}
+
 TEST_P(Files, GrowWithZerosAndShrinkForGood) {
   const TempFile temp;
   write_all(temp.path(), pattern(10'000, 1));
