@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034
 set -euo pipefail
 
-build=(g++ cmake ninja-build pkg-config liburing-dev libfmt-dev libisal-dev)
+build=(g++ cmake ninja-build pkg-config liburing-dev libfmt-dev libisal-dev libsqlite3-dev)
 bench=(libcli11-dev nlohmann-json3-dev liblmdb-dev libbenchmark-dev gnuplot-nox fio python3)
 test=(libgtest-dev libgmock-dev valgrind git patch ccache)
 vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils make gcc bc bison flex libelf-dev

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#include "registry.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <string_view>
+
+#include "report.hpp"
+
+namespace vmcache::sqlite {
+namespace {
+
+std::atomic<unsigned> forks{0};
+
+PoolOptions pool_options(std::uint64_t mib, std::uint64_t space_gib, MemoryKind memory) {
+  PoolOptions options;
+  options.pool_bytes = mib << 20;
+  options.files_bytes = space_gib << 30;
+  options.memory = memory;
+  options.logger = [](LogLevel level, std::string_view line) {
+    if (level == LogLevel::kInfo) return;
+    report(level == LogLevel::kError ? SQLITE_ERROR : SQLITE_WARNING, std::string(line));
+  };
+  return options;
+}
+
+std::string name_of(MemoryKind memory) {
+  if (memory == MemoryKind::kExmap) return "exmap";
+  return memory == MemoryKind::kAnonymous ? "anonymous" : "auto";
+}
+
+//! Descriptors 0 to 2 are not used: what somebody prints must not get into a database.
+int open_file(const char* name, int flags, mode_t mode) noexcept {
+  constexpr int kLowest = 3;
+  int fd = -1;
+  do {
+    fd = ::open(name, flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  if (fd < 0 || fd >= kLowest) return fd;
+  const int higher = ::fcntl(fd, F_DUPFD_CLOEXEC, kLowest);
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return higher;
+}
+
+}  // namespace
+
+unsigned process_number() noexcept {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+  (void)registered;
+  return forks.load(std::memory_order_relaxed);
+}
+
+Registry& Registry::here() {
+  struct OfProcess {
+    unsigned process;
+    Registry registry;
+  };
+  // That of before a fork is left alone: another thread may have held its mutex.
+  static std::atomic<OfProcess*> current{nullptr};
+  const unsigned process = process_number();
+  OfProcess* found = current.load(std::memory_order_acquire);
+  while (found == nullptr || found->process != process) {
+    auto made = std::make_unique<OfProcess>();
+    made->process = process;
+    // Pairs with the loads above and, in another thread, here.
+    if (current.compare_exchange_strong(found, made.get(), std::memory_order_acq_rel))
+      found = made.release();
+  }
+  return found->registry;
+}
+
+BufferPool& Registry::pool_for(const Parameters& parameters) {
+  const std::uint64_t mib =
+      parameters.pool_mib.value_or(_pool ? _pool_mib : Parameters::kDefaultPoolMib);
+  const std::uint64_t space =
+      parameters.pool_space_gib.value_or(_pool ? _space_gib : Parameters::kDefaultSpaceGib);
+  const MemoryKind memory = parameters.pool_memory.value_or(_memory);
+  if (_pool && mib == _pool_mib && space == _space_gib && memory == _memory) return *_pool;
+  if (_pool && !_databases.empty()) {
+    const auto refuse = [](const char* key, const std::string& wanted, const std::string& found) {
+      throw std::invalid_argument(std::string("URI parameter ") + key + "=" + wanted +
+                                  ": the pool of this process has " + found +
+                                  ", and databases are open in it");
+    };
+    if (mib != _pool_mib) refuse("pool_mib", std::to_string(mib), std::to_string(_pool_mib));
+    if (space != _space_gib)
+      refuse("pool_space_gib", std::to_string(space), std::to_string(_space_gib));
+    refuse("pool_memory", name_of(memory), name_of(_memory));
+  }
+  _pool.reset();  // nobody uses it
+  _pool = std::make_unique<BufferPool>(pool_options(mib, space, memory));
+  _pool_mib = mib;
+  _space_gib = space;
+  _memory = memory;
+  return *_pool;
+}
+
+std::shared_ptr<Database> Registry::join(Entry& entry, const Parameters& parameters) {
+  entry.database->require_same(parameters);
+  ++entry.connections;
+  return entry.database;
+}
+
+OpenResult Registry::open(const char* name, int flags, std::shared_ptr<Database>& database,
+                          int& code) {
+  OpenResult result = OpenResult::kFailed;
+  code = guarded(SQLITE_CANTOPEN, "opening", name, [&] {
+    const Parameters parameters = parameters_of(name);
+    const std::lock_guard lock(_mutex);
+    BufferPool& pool = pool_for(parameters);
+    struct stat info {};
+    if (::stat(name, &info) == 0) {
+      const auto found = _databases.find({info.st_dev, info.st_ino});
+      if (found != _databases.end()) {
+        database = join(found->second, parameters);
+        result = OpenResult::kOpened;
+        return SQLITE_OK;
+      }
+    }
+    result = open_new(pool, name, flags, parameters, database);
+    return SQLITE_OK;
+  });
+  if (code == SQLITE_IOERR_NOMEM) code = SQLITE_NOMEM;
+  return code == SQLITE_OK ? result : OpenResult::kFailed;
+}
+
+OpenResult Registry::open_new(BufferPool& pool, const char* name, int flags,
+                              const Parameters& parameters, std::shared_ptr<Database>& database) {
+  constexpr mode_t kMode = 0644;  // SQLite's own
+  int how = O_RDWR;
+  if ((flags & SQLITE_OPEN_CREATE) != 0) how |= O_CREAT;
+  if ((flags & SQLITE_OPEN_EXCLUSIVE) != 0) how |= O_EXCL | O_NOFOLLOW;
+  const int fd = open_file(name, how, kMode);
+  if (fd < 0) {
+    const int error = errno;
+    if (error == EACCES || error == EPERM || error == EROFS) return OpenResult::kReadOnly;
+    throw Error(Status{Errc::kIo, error, kNoPage}, "open");
+  }
+  struct Closer {
+    int fd;
+    ~Closer() {
+      if (fd >= 0) ::close(fd);
+    }
+  } closer{fd};
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) throw Error(Status{Errc::kIo, errno, kNoPage}, "fstat");
+  if (!S_ISREG(info.st_mode)) throw std::invalid_argument("not a regular file");
+  Entry& entry = _databases[{info.st_dev, info.st_ino}];
+  try {
+    if (!entry.database) {
+      // Another name of a file that is open leads to it by now, or the file is new here.
+      entry.database = std::make_shared<Database>(pool, name, fd, parameters);
+      closer.fd = -1;
+    }
+    database = join(entry, parameters);
+  } catch (...) {
+    if (entry.connections == 0) _databases.erase({info.st_dev, info.st_ino});
+    throw;
+  }
+  return OpenResult::kOpened;
+}
+
+void Registry::close(std::shared_ptr<Database> database) noexcept {
+  const std::lock_guard lock(_mutex);
+  for (auto entry = _databases.begin(); entry != _databases.end(); ++entry) {
+    if (entry->second.database != database) continue;
+    if (--entry->second.connections == 0) {
+      database.reset();
+      _databases.erase(entry);
+    }
+    return;
+  }
+}
+
+}  // namespace vmcache::sqlite
