@@ -30,6 +30,7 @@ class Fetched {
     if (found != _pages.rbegin()) std::swap(*found, _pages.back());
     _pages.pop_back();
   }
+  [[nodiscard]] bool empty() const noexcept { return _pages.empty(); }
 
  private:
   struct Page {
@@ -170,10 +171,14 @@ void set_or_tell(bool& mode, int* value) noexcept {
   }
 }
 
+//! SQLITE_MAX_MMAP_SIZE of SQLite's default build.
+constexpr sqlite3_int64 kMaxMmapSize = 0x7fff0000;
+
 int set_mmap_limit(Connection& connection, sqlite3_int64* limit) noexcept {
-  constexpr sqlite3_int64 kSqliteMax = 0x7fff0000;  // SQLITE_MAX_MMAP_SIZE of its default build
   const sqlite3_int64 before = connection.mmap_limit;
-  if (*limit >= 0) connection.mmap_limit = std::min(*limit, kSqliteMax);
+  // Not while SQLite holds what xFetch gave out: its own VFS does the same.
+  if (*limit >= 0 && connection.fetched.empty())
+    connection.mmap_limit = std::min(*limit, kMaxMmapSize);
   *limit = before;
   return SQLITE_OK;
 }
@@ -265,7 +270,9 @@ int shm_unmap(sqlite3_file* file, int) noexcept {
 int fetch(sqlite3_file* file, sqlite3_int64 offset, int bytes, void** data) noexcept {
   Connection& connection = connection_of(file);
   *data = nullptr;
-  if (connection.mmap_limit == 0) return SQLITE_OK;
+  // Who asks for as much as SQLite allows means all: address space is no bound here.
+  const sqlite3_int64 limit = connection.mmap_limit;
+  if (limit < kMaxMmapSize && offset + bytes > limit) return SQLITE_OK;
   if (!connection.here()) [[unlikely]]
     return refuse_in_child(connection, SQLITE_IOERR_READ);
   return guarded(SQLITE_IOERR_NOMEM, "reading", connection.database->path(), [&] {

@@ -19,7 +19,7 @@ struct Parameters {
   std::optional<bool> file_direct_io;           //!< 0, 1
 
   static constexpr std::uint64_t kDefaultPoolMib = 256;
-  static constexpr std::uint64_t kDefaultSpaceGib = 8192;
+  static constexpr std::uint64_t kDefaultSpaceGib = 32768;
   static constexpr std::uint64_t kDefaultFileMaxGib = 64;
 };
 
