@@ -48,6 +48,11 @@ class Connection {
   Connection(std::shared_ptr<Database> shared, bool is_read_only, bool psow) noexcept
       : database(std::move(shared)), read_only(is_read_only), powersafe_overwrite(psow) {}
 
+  //! A length for the file that is at least `bytes`.
+  [[nodiscard]] std::uint64_t in_chunks(std::int64_t bytes) const noexcept {
+    if (chunk_bytes > 0) bytes = (bytes + chunk_bytes - 1) / chunk_bytes * chunk_bytes;
+    return static_cast<std::uint64_t>(bytes);
+  }
   [[nodiscard]] bool here() const noexcept { return _process == process_number(); }
 
   std::shared_ptr<Database> database;
@@ -56,6 +61,7 @@ class Connection {
   Fetched fetched;
   std::int64_t mmap_limit = 0;
   const bool read_only;
+  std::int64_t chunk_bytes = 0;  // the file grows in multiples of it, unless it is 0
   bool persist_wal = false;
   bool powersafe_overwrite;
 
@@ -84,6 +90,7 @@ int close(sqlite3_file* file) noexcept {
   file->pMethods = nullptr;
   // The pool and the locks are the parent's: this copy of the connection is left as it is.
   if (!connection->here()) return SQLITE_OK;
+  simulated::count_open(-1);
   connection->fetched = {};
   connection->database->shared_memory().leave(connection->shared_memory);
   const int code = connection->database->unlock(connection->holder, kNone);
@@ -119,7 +126,7 @@ int truncate(sqlite3_file* file, sqlite3_int64 bytes) noexcept {
   if (!connection.here()) return refuse_in_child(connection, SQLITE_IOERR_TRUNCATE);
   if (connection.read_only) return SQLITE_READONLY;
   if (simulated::io_error()) return SQLITE_IOERR_TRUNCATE;
-  return connection.database->truncate(connection.holder, static_cast<std::uint64_t>(bytes));
+  return connection.database->truncate(connection.holder, connection.in_chunks(bytes));
 }
 
 int sync(sqlite3_file* file, int flags) noexcept {
@@ -185,11 +192,12 @@ int set_mmap_limit(Connection& connection, sqlite3_int64* limit) noexcept {
 
 int size_hint(Connection& connection, sqlite3_int64 bytes) noexcept {
   if (connection.read_only || bytes <= 0) return SQLITE_OK;
+  // Not a hard error for SQLite's tests.
   simulated::set_benign(true);
   const bool fails = simulated::io_error();
   simulated::set_benign(false);
   if (fails) return SQLITE_IOERR_TRUNCATE;
-  return connection.database->grow(connection.holder, static_cast<std::uint64_t>(bytes));
+  return connection.database->grow(connection.holder, connection.in_chunks(bytes));
 }
 
 int file_control(sqlite3_file* file, int operation, void* argument) noexcept {
@@ -203,7 +211,8 @@ int file_control(sqlite3_file* file, int operation, void* argument) noexcept {
       *static_cast<int*>(argument) = 0;
       return SQLITE_OK;
     case SQLITE_FCNTL_CHUNK_SIZE:
-      return SQLITE_OK;  // the pool takes a file's blocks in one call as it is
+      connection.chunk_bytes = *static_cast<int*>(argument);
+      return SQLITE_OK;
     case SQLITE_FCNTL_SIZE_HINT:
       return size_hint(connection, *static_cast<sqlite3_int64*>(argument));
     case SQLITE_FCNTL_PERSIST_WAL:
@@ -325,6 +334,7 @@ void connect(sqlite3_file* file, std::shared_ptr<Database> database, bool read_o
   auto* const connected = reinterpret_cast<ConnectionFile*>(file);
   connected->connection = new Connection(std::move(database), read_only, powersafe_overwrite);
   connected->base.pMethods = &kMethods;
+  simulated::count_open(1);
 }
 
 }  // namespace vmcache::sqlite

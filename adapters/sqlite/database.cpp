@@ -67,7 +67,7 @@ bool Database::moved() const noexcept {
 }
 
 int Database::become_ready() noexcept {
-  if (_cached && !_cached->failed()) return SQLITE_OK;
+  if (_cached && (!_cached->failed() || !_locks.unused())) return SQLITE_OK;
   return guarded(SQLITE_IOERR_LOCK, "opening", _path, [&] {
     if (const int code = _process_lock.take(_path); code != SQLITE_OK) return code;
     // After a flush that has failed: what was not durable is not committed either, and what other
@@ -111,9 +111,17 @@ bool Database::reserved() noexcept {
   return _locks.reserved();
 }
 
-int Database::refuse_unlocked(int code, const char* doing) const noexcept {
-  return guarded(code, doing, _path, [&] {
-    return report(code, std::string(doing) + " " + _path + " by a connection that has no lock");
+template <typename Use>
+int Database::change(const Holder& holder, int io_code, const char* doing, Use use) noexcept {
+  return guarded(io_code, doing, _path, [&] {
+    if (holder.level >= kShared) {
+      use(*_cached);
+      return SQLITE_OK;
+    }
+    const std::lock_guard guard(_mutex);
+    if (const int code = become_ready(); code != SQLITE_OK) return code;
+    use(*_cached);
+    return SQLITE_OK;
   });
 }
 
@@ -123,7 +131,6 @@ int Database::read(const Holder& holder, std::span<std::byte> to, std::uint64_t 
     if (holder.level >= kShared) {
       there = _cached->read(to, offset);
     } else {
-      // SQLite reads the file's header before it takes its first lock.
       const std::lock_guard guard(_mutex);
       if (_cached && !_cached->failed()) {
         there = _cached->read(to, offset);
@@ -145,44 +152,30 @@ int Database::read(const Holder& holder, std::span<std::byte> to, std::uint64_t 
 
 int Database::write(const Holder& holder, std::span<const std::byte> from,
                     std::uint64_t offset) noexcept {
-  if (holder.level < kShared) return refuse_unlocked(SQLITE_IOERR_WRITE, "writing to");
-  return guarded(SQLITE_IOERR_WRITE, "writing to", _path, [&] {
-    _cached->write(from, offset);
-    return SQLITE_OK;
-  });
+  return change(holder, SQLITE_IOERR_WRITE, "writing to",
+                [&](CachedFile& file) { file.write(from, offset); });
 }
 
 int Database::truncate(const Holder& holder, std::uint64_t bytes) noexcept {
-  if (holder.level < kShared) return refuse_unlocked(SQLITE_IOERR_TRUNCATE, "cutting");
-  return guarded(SQLITE_IOERR_TRUNCATE, "cutting", _path, [&] {
-    _cached->resize(bytes);
-    _cached->write_back();  // B3
-    return SQLITE_OK;
+  return change(holder, SQLITE_IOERR_TRUNCATE, "cutting", [&](CachedFile& file) {
+    file.resize(bytes);
+    file.write_back();  // B3
   });
 }
 
 int Database::grow(const Holder& holder, std::uint64_t bytes) noexcept {
   if (holder.level < kShared) return SQLITE_OK;  // a hint
-  return guarded(SQLITE_IOERR_TRUNCATE, "extending", _path, [&] {
-    _cached->grow(bytes);
-    return SQLITE_OK;
-  });
+  return change(holder, SQLITE_IOERR_TRUNCATE, "extending",
+                [&](CachedFile& file) { file.grow(bytes); });
 }
 
 int Database::write_back(const Holder& holder) noexcept {
-  if (holder.level < kShared) return SQLITE_OK;
-  return guarded(SQLITE_IOERR_WRITE, "writing back", _path, [&] {
-    _cached->write_back();
-    return SQLITE_OK;
-  });
+  return change(holder, SQLITE_IOERR_WRITE, "writing back",
+                [](CachedFile& file) { file.write_back(); });
 }
 
 int Database::sync(const Holder& holder) noexcept {
-  if (holder.level < kShared) return SQLITE_OK;  // nothing was written
-  return guarded(SQLITE_IOERR_FSYNC, "syncing", _path, [&] {
-    _cached->sync();
-    return SQLITE_OK;
-  });
+  return change(holder, SQLITE_IOERR_FSYNC, "syncing", [](CachedFile& file) { file.sync(); });
 }
 
 int Database::size(const Holder& holder, std::uint64_t& bytes) noexcept {

@@ -6,7 +6,8 @@
 //     the last connection goes. All that time the process lock is held, so no other process changes
 //     the file, and what the pool has of it is right.
 // B2: a connection that is SHARED or more may use _cached without the mutex: it changes only while
-//     nobody is.
+//     nobody is. One that has no lock uses it under the mutex. (SQLite reads the header before its
+//     first lock. VFSes on top of this one may lock one of several files for all of them.)
 // B3: before a transaction counts as committed, its pages are in the kernel's hands. SQLite says
 //     when: SQLITE_FCNTL_SYNC comes before it deletes a journal, and xTruncate before it lets a WAL
 //     be overwritten, at every setting of `synchronous`. So a killed process loses no commit.
@@ -74,8 +75,9 @@ class Database {
  private:
   //! B1. The mutex is held.
   [[nodiscard]] int become_ready() noexcept;
-  //! The code for a change by a connection that has no lock.
-  [[nodiscard]] int refuse_unlocked(int code, const char* doing) const noexcept;
+  //! Calls use(file) for a change (B2). Returns its result, or a code if it throws.
+  template <typename Use>
+  [[nodiscard]] int change(const Holder& holder, int io_code, const char* doing, Use use) noexcept;
 
   BufferPool& _pool;
   const std::string _path;

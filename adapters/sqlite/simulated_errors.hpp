@@ -12,8 +12,9 @@ namespace vmcache::sqlite::simulated {
 [[nodiscard]] bool disk_full() noexcept;
 //! Errors of calls that SQLite makes as a hint do not count as hard ones while it is set.
 void set_benign(bool benign) noexcept;
-//! For tests that count syncs.
+//! For tests that count syncs, and open files.
 void count_sync(bool full) noexcept;
+void count_open(int more) noexcept;
 #else
 [[nodiscard]] constexpr bool io_error() noexcept {
   return false;
@@ -23,6 +24,7 @@ void count_sync(bool full) noexcept;
 }
 constexpr void set_benign(bool) noexcept {}
 constexpr void count_sync(bool) noexcept {}
+constexpr void count_open(int) noexcept {}
 #endif
 
 }  // namespace vmcache::sqlite::simulated

@@ -15,6 +15,7 @@ extern int sqlite3_diskfull_pending;
 extern int sqlite3_diskfull;
 extern int sqlite3_sync_count;
 extern int sqlite3_fullsync_count;
+extern int sqlite3_open_file_count;
 }
 
 namespace vmcache::sqlite::simulated {
@@ -62,6 +63,10 @@ void set_benign(bool benign) noexcept {
 void count_sync(bool full) noexcept {
   if (full) ++sqlite3_fullsync_count;
   ++sqlite3_sync_count;
+}
+
+void count_open(int more) noexcept {
+  sqlite3_open_file_count += more;
 }
 
 }  // namespace vmcache::sqlite::simulated
