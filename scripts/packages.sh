@@ -1,23 +1,28 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-# usage: scripts/packages.sh GROUP...      groups: build bench test vm lint
+# usage: scripts/packages.sh GROUP...      groups: build bench test vm lint sqlite
 # The lists are used by name, through `declare -n`.
 # shellcheck disable=SC2034
 set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config liburing-dev libfmt-dev libisal-dev libsqlite3-dev)
 bench=(libcli11-dev nlohmann-json3-dev liblmdb-dev libbenchmark-dev gnuplot-nox fio python3)
-test=(libgtest-dev libgmock-dev valgrind git patch ccache)
+test=(libgtest-dev libgmock-dev valgrind git patch ccache sqlite3)
 vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils make gcc bc bison flex libelf-dev
     libssl-dev rsync e2fsprogs debian-archive-keyring dpkg-dev sparse dwarves python3)
+# For SQLite's own tests (scripts/sqlite.sh).
+sqlite=(gcc make tcl tcl-dev zlib1g-dev dpkg-dev debian-archive-keyring python3)
 lint=(clang-format clang-tidy shellcheck codespell black flake8 sparse perl python3 git)
 
 wanted=()
 for group in "$@"; do
   case "$group" in
-    build | bench | test | vm | lint) declare -n list=$group; wanted+=("${list[@]}") ;;
-    *) echo "packages.sh: unknown group '$group' (allowed: build bench test vm lint)" >&2; exit 2 ;;
+    build | bench | test | vm | lint | sqlite) declare -n list=$group; wanted+=("${list[@]}") ;;
+    *)
+      echo "packages.sh: unknown group '$group' (allowed: build bench test vm lint sqlite)" >&2
+      exit 2
+      ;;
   esac
 done
 
