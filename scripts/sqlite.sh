@@ -39,7 +39,12 @@ build() {
     LIBTCL="$PWD/load_vfs.o -rdynamic -ldl -ltcl8.6 -lm -lz" >make.log
 }
 
-case " $* " in *" --help "* | *" -h "*) sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;; esac
+case " $* " in
+  *" --help "* | *" -h "*)
+    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit
+    ;;
+esac
 "$root/scripts/packages.sh" build sqlite
 [ -d "$cache/source" ] || (fetch)
 if [ ! -x "$cache/source/testfixture" ] ||

@@ -19,7 +19,11 @@ struct Parameters {
   std::optional<bool> file_direct_io;           //!< 0, 1
 
   static constexpr std::uint64_t kDefaultPoolMib = 256;
+#ifdef __SANITIZE_THREAD__  // its shadow leaves little address space
+  static constexpr std::uint64_t kDefaultSpaceGib = 1024;
+#else
   static constexpr std::uint64_t kDefaultSpaceGib = 32768;
+#endif
   static constexpr std::uint64_t kDefaultFileMaxGib = 64;
 };
 
