@@ -43,23 +43,43 @@ std::uint64_t pages_of(std::uint64_t offset, std::uint64_t bytes) noexcept {
 
 }  // namespace
 
-void CachedFile::prefetch(std::uint64_t first, std::uint64_t pages) {
-  constexpr std::uint64_t kMaxPages = 64 * 1024 / kPageSize + 1;  // of SQLite's largest page
-  if (pages < 2 || pages > kMaxPages) return;
-  std::array<Extent, kMaxPages> missing;
+void CachedFile::prefetch(std::uint64_t first, std::uint64_t pages, ReadAhead& ahead) {
+  constexpr std::uint64_t kMaxAhead = 64;
+  // Inner pages of a tree lie between its leaves.
+  constexpr std::uint64_t kMaxGap = 16;
+  const bool forward = first >= ahead.next && first - ahead.next <= kMaxGap;
+  ahead.next = first + pages;
+  if (!forward) ahead.pages = 0;
+
+  OptimisticGuard guard;
+  std::uint64_t there = 0;
+  while (there < pages && _pool.try_fix(_file.page_id(first + there), guard) != TryFix::kMiss)
+    ++there;
+  if (there == pages) return;
+  std::uint64_t end = first + pages;
+  if (forward) {
+    ahead.pages = std::clamp<std::uint64_t>(2 * ahead.pages, 2, kMaxAhead);
+    // Not so many that a small pool loses what it needs.
+    end += std::min(ahead.pages, _pool.pool_pages() / 32);
+  }
+  end = std::min(end, _file.pages());
+  std::array<Extent, 2 * kMaxAhead> missing;
   std::size_t n = 0;
-  for (std::uint64_t page = first; page < first + pages; ++page) {
-    OptimisticGuard guard;
+  for (std::uint64_t page = first + there; page < end && n < missing.size(); ++page) {
     const PageId page_id = _file.page_id(page);
     if (_pool.try_fix(page_id, guard) == TryFix::kMiss) missing[n++] = {page_id, 0};
   }
-  if (n > 1) _pool.prefetch(std::span(missing).first(n));
+  if (n < 2) return;
+  try {
+    _pool.prefetch(std::span(missing).first(n));
+  } catch (const Error&) {  // NOLINT: who reads the page is told
+  }
 }
 
-std::size_t CachedFile::read(std::span<std::byte> to, std::uint64_t offset) {
+std::size_t CachedFile::read(std::span<std::byte> to, std::uint64_t offset, ReadAhead& ahead) {
   const std::uint64_t size = _file.size_bytes();
   const std::size_t there = std::min<std::uint64_t>(to.size(), size - std::min(size, offset));
-  prefetch(offset / kPageSize, pages_of(offset, there));
+  prefetch(offset / kPageSize, pages_of(offset, there), ahead);
   for_each_page(to.first(there), offset,
                 [&](std::uint64_t page, std::size_t at, std::span<std::byte> part) {
                   copy_page(_pool, _file.page_id(page), at, part);
@@ -75,7 +95,8 @@ void CachedFile::note_dirty(std::uint64_t page) {
 
 void CachedFile::write(std::span<const std::byte> from, std::uint64_t offset) {
   grow(offset + from.size());
-  prefetch(offset / kPageSize, pages_of(offset, from.size()));
+  ReadAhead none{.next = ~std::uint64_t{0}};
+  prefetch(offset / kPageSize, pages_of(offset, from.size()), none);
   for_each_page(from, offset,
                 [&](std::uint64_t page, std::size_t at, std::span<const std::byte> part) {
                   note_dirty(page);  // first: then nothing that is changed is missing
@@ -127,11 +148,12 @@ void CachedFile::grow(std::uint64_t bytes) {
   if (bytes > _file.size_bytes()) _file.resize(bytes);
 }
 
-const std::byte* CachedFile::pin(std::uint64_t offset, std::size_t bytes, std::vector<Pin>& pins) {
+const std::byte* CachedFile::pin(std::uint64_t offset, std::size_t bytes, std::vector<Pin>& pins,
+                                 ReadAhead& ahead) {
   if (bytes == 0 || offset + bytes > _file.size_bytes()) return nullptr;
   const std::uint64_t first = offset / kPageSize;
   const std::uint64_t pages = pages_of(offset, bytes);
-  prefetch(first, pages);
+  prefetch(first, pages, ahead);
   pins.clear();
   pins.reserve(pages);
   try {

@@ -17,6 +17,13 @@
 
 namespace vmcache::sqlite {
 
+//! What a connection's reads look like: those that go forward bring pages in ahead, as the kernel
+//! does for SQLite's own VFS. Used by one thread at a time.
+struct ReadAhead {
+  std::uint64_t next = 0;   // page after the last one that was read
+  std::uint64_t pages = 0;  // to bring in with the next one that is missing
+};
+
 //! Thread-safe. Calls wait for I/O and throw Error, std::bad_alloc.
 class CachedFile {
  public:
@@ -24,7 +31,7 @@ class CachedFile {
 
   [[nodiscard]] std::uint64_t size_bytes() const { return _file.size_bytes(); }
   //! Fills `to`. Returns how many of its bytes are in the file; what lies after the end is zeros.
-  [[nodiscard]] std::size_t read(std::span<std::byte> to, std::uint64_t offset);
+  [[nodiscard]] std::size_t read(std::span<std::byte> to, std::uint64_t offset, ReadAhead& ahead);
   //! Makes the file longer if need be.
   void write(std::span<const std::byte> from, std::uint64_t offset);
   //! What was written before is in the kernel's hands afterwards: it survives the end of this
@@ -39,13 +46,13 @@ class CachedFile {
   //! Pins the pages that hold these bytes, and returns the address of the first byte. Nothing
   //! (null) is pinned if the bytes are not all in the file, or the pool has too few pages for it.
   [[nodiscard]] const std::byte* pin(std::uint64_t offset, std::size_t bytes,
-                                     std::vector<Pin>& pins);
+                                     std::vector<Pin>& pins, ReadAhead& ahead);
   //! A flush of the file has failed: only opening it again helps.
   [[nodiscard]] bool failed() const noexcept { return _failed.load(std::memory_order_acquire); }
 
  private:
-  //! Brings the pages into memory together, if they are several and one is missing.
-  void prefetch(std::uint64_t first, std::uint64_t pages);
+  //! Brings pages that are missing into memory together, and those ahead of them with them.
+  void prefetch(std::uint64_t first, std::uint64_t pages, ReadAhead& ahead);
   void note_dirty(std::uint64_t page);
 
   BufferPool& _pool;

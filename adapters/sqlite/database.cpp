@@ -125,15 +125,15 @@ int Database::change(const Holder& holder, int io_code, const char* doing, Use u
   });
 }
 
-int Database::read(const Holder& holder, std::span<std::byte> to, std::uint64_t offset) noexcept {
+int Database::read(Holder& holder, std::span<std::byte> to, std::uint64_t offset) noexcept {
   return guarded(SQLITE_IOERR_READ, "reading", _path, [&] {
     std::size_t there = 0;
     if (holder.level >= kShared) {
-      there = _cached->read(to, offset);
+      there = _cached->read(to, offset, holder.read_ahead);
     } else {
       const std::lock_guard guard(_mutex);
       if (_cached && !_cached->failed()) {
-        there = _cached->read(to, offset);
+        there = _cached->read(to, offset, holder.read_ahead);
       } else {
         while (there < to.size()) {
           const ssize_t n = ::pread(_fd, to.data() + there, to.size() - there,
@@ -190,12 +190,12 @@ int Database::size(const Holder& holder, std::uint64_t& bytes) noexcept {
   });
 }
 
-int Database::fetch(const Holder& holder, std::uint64_t offset, std::size_t bytes,
-                    std::vector<Pin>& pins, const std::byte*& data) noexcept {
+int Database::fetch(Holder& holder, std::uint64_t offset, std::size_t bytes, std::vector<Pin>& pins,
+                    const std::byte*& data) noexcept {
   data = nullptr;
   if (holder.level < kShared) return SQLITE_OK;
   return guarded(SQLITE_IOERR_READ, "reading", _path, [&] {
-    data = _cached->pin(offset, bytes, pins);
+    data = _cached->pin(offset, bytes, pins, holder.read_ahead);
     return SQLITE_OK;
   });
 }

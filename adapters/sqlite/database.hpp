@@ -33,7 +33,10 @@ namespace vmcache::sqlite {
 //! report what is an error. They wait for I/O.
 class Database {
  public:
-  using Holder = LockTable::Holder;
+  //! A connection's part.
+  struct Holder : LockTable::Holder {
+    ReadAhead read_ahead;
+  };
 
   //! Takes over `fd`, which is the file open for reading and writing. `max_gib` as in Parameters.
   Database(BufferPool& pool, std::string path, int fd, const Parameters& parameters);
@@ -58,8 +61,7 @@ class Database {
   //! \name Bytes
   //! @{
   //! SQLITE_IOERR_SHORT_READ if some lie after the end; those are zeros.
-  [[nodiscard]] int read(const Holder& holder, std::span<std::byte> to,
-                         std::uint64_t offset) noexcept;
+  [[nodiscard]] int read(Holder& holder, std::span<std::byte> to, std::uint64_t offset) noexcept;
   [[nodiscard]] int write(const Holder& holder, std::span<const std::byte> from,
                           std::uint64_t offset) noexcept;
   [[nodiscard]] int truncate(const Holder& holder, std::uint64_t bytes) noexcept;
@@ -68,7 +70,7 @@ class Database {
   [[nodiscard]] int sync(const Holder& holder) noexcept;
   [[nodiscard]] int size(const Holder& holder, std::uint64_t& bytes) noexcept;
   //! As CachedFile::pin().
-  [[nodiscard]] int fetch(const Holder& holder, std::uint64_t offset, std::size_t bytes,
+  [[nodiscard]] int fetch(Holder& holder, std::uint64_t offset, std::size_t bytes,
                           std::vector<Pin>& pins, const std::byte*& data) noexcept;
   //! @}
 
