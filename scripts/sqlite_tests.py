@@ -194,9 +194,12 @@ def main():
         "{left out} files not run, {simulated} I/O errors simulated".format(**total)
     )
     for result in bad:
-        print("\n--- {}: the end of what it said\n{}".format(result.name, result.output[-1500:]))
+        print("\nFAILED {}: the end of what it said\n{}".format(result.name, result.output[-1500:]))
     if options.table:
         options.table.write_text("\n".join(lines) + "\n")
+    # As scripts/test.sh counts.
+    passed = total["tests"] - total["failed"] - total["cannot"]
+    print("{} passed, {failed} failed, {cannot} skipped".format(passed, **total))
     sys.exit(1 if bad else 0)
 
 

@@ -125,6 +125,7 @@ modules() { step "modules" build_modules; }
 release() { step "build" build_release; }
 style() { step "lint" scripts/lint.sh; }
 native() { step "library" run_tests build/release -LE vm; }
+sqlite() { step "tests of SQLite" scripts/sqlite.sh --ci; }
 address() {
   step "build with address and undefined sanitizers" build asan
   step "address and undefined sanitizers" run_tests build/asan
@@ -155,6 +156,7 @@ side_by_side modules release
 # These use all processors by themselves, and would starve a guest.
 style
 native
+sqlite
 address
 thread
 # The longest first, so that the last two end together.
