@@ -129,6 +129,57 @@ TEST(Errors, OfAFullDiskAreFullAndLoseNothing) {
   EXPECT_EQ(stock("pragma integrity_check"), "ok");
 }
 
+//! Pages that cannot be written fail the commit, and the journal is there until they can.
+TEST(Errors, OfWritesFailTheCommitAndAreRolledBack) {
+  const Folder folder;
+  EXPECT_EQ(in_child([&] {
+              ::signal(SIGXFSZ, SIG_IGN);
+              Sql db(folder.file(), "pool_mib=8");
+              db("pragma synchronous=off");
+              db(kRows);
+              const std::string before = db("select sum(length(b)) from t");
+              // The journal of such a transaction is smaller, the database is larger.
+              rlimit limit{};
+              ::getrlimit(RLIMIT_FSIZE, &limit);
+              const rlimit small{65536, limit.rlim_max};
+              if (::setrlimit(RLIMIT_FSIZE, &small) != 0) return 1;
+              (void)take_log();
+              db("update t set b='new' where a between 900 and 920");
+              if ((db.code() & 0xff) != SQLITE_IOERR) return 2;
+              if (take_log().find("writing back") == std::string::npos) return 3;
+              if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 4;
+              if (db("select sum(length(b)) from t") != before) return 5;
+              db("update t set b='new' where a between 900 and 920");
+              if (db.code() != SQLITE_OK) return 6;
+              return db("pragma integrity_check") == "ok" ? 0 : 7;
+            }),
+            0);
+  Sql stock(folder.file(), "", "unix");
+  EXPECT_EQ(stock("select count(*) from t where b='new'"), "21");
+  EXPECT_EQ(stock("pragma integrity_check"), "ok");
+}
+
+TEST(Errors, OfReadsAreErrorsAndNoSignalWithZeroCopyToo) {
+  const Folder folder;
+  for (const char* mmap_size : {"0", "1000000000"}) {
+    EXPECT_EQ(in_child([&] {
+                std::filesystem::remove(folder.file());
+                Sql db(folder.file(), "pool_mib=1");
+                db("create table t(a integer primary key, b blob);"
+                   "with recursive c(i) as (select 1 union all select i+1 from c where i<9000)"
+                   " insert into t select i, randomblob(300) from c;");
+                db("pragma cache_size=10");
+                db(std::string("pragma mmap_size=") + mmap_size);
+                // Somebody who cares for no lock.
+                if (::truncate(folder.file().c_str(), 65536) != 0) return 1;
+                db("select sum(length(b)) from t");
+                return db.code() == SQLITE_IOERR_READ ? 0 : 2;
+              }),
+              0)
+        << mmap_size;
+  }
+}
+
 //! A failed flush is final for the file until it is opened again. The VFS does that as soon as no
 //! connection has a lock.
 TEST(Errors, OfASyncFailTheCommitAndTheNextOneIsSound) {
