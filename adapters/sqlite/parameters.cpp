@@ -36,6 +36,13 @@ MemoryKind memory(std::string_view key, std::string_view value) {
   refuse(key, value, "are auto, anonymous and exmap");
 }
 
+StorageKind storage(std::string_view key, std::string_view value) {
+  if (value == "auto") return StorageKind::kAuto;
+  if (value == "io_uring") return StorageKind::kIoUring;
+  if (value == "pread") return StorageKind::kPread;
+  refuse(key, value, "are auto, io_uring and pread");
+}
+
 }  // namespace
 
 Parameters parameters_of(const char* name) {
@@ -54,6 +61,8 @@ Parameters parameters_of(const char* name) {
       found.pool_space_gib = number(key, value, kMaxGib);
     } else if (key == "pool_memory") {
       found.pool_memory = memory(key, value);
+    } else if (key == "pool_storage") {
+      found.pool_storage = storage(key, value);
     } else if (key == "file_max_gib") {
       found.file_max_gib = number(key, value, kMaxGib);
     } else if (key == "file_direct_io") {
@@ -61,8 +70,8 @@ Parameters parameters_of(const char* name) {
     } else {
       throw std::invalid_argument(
           "URI parameter " + std::string(key) +
-          ": unknown; there are pool_mib, pool_space_gib, pool_memory, file_max_gib and "
-          "file_direct_io");
+          ": unknown; there are pool_mib, pool_space_gib, pool_memory, pool_storage, file_max_gib "
+          "and file_direct_io");
     }
   }
 }

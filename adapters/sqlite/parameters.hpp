@@ -15,6 +15,7 @@ struct Parameters {
   std::optional<std::uint64_t> pool_mib;        //!< memory for pages: 1 .. 67108864 MiB
   std::optional<std::uint64_t> pool_space_gib;  //!< address space for databases: 1 .. 65536 GiB
   std::optional<MemoryKind> pool_memory;        //!< auto, anonymous, exmap
+  std::optional<StorageKind> pool_storage;      //!< auto, io_uring, pread
   std::optional<std::uint64_t> file_max_gib;    //!< largest size of this database: 1 .. 65536 GiB
   std::optional<bool> file_direct_io;           //!< 0, 1
 

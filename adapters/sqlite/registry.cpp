@@ -19,21 +19,14 @@ namespace {
 
 std::atomic<unsigned> forks{0};
 
-PoolOptions pool_options(std::uint64_t mib, std::uint64_t space_gib, MemoryKind memory) {
-  PoolOptions options;
-  options.pool_bytes = mib << 20;
-  options.files_bytes = space_gib << 30;
-  options.memory = memory;
-  options.logger = [](LogLevel level, std::string_view line) {
-    if (level == LogLevel::kInfo) return;
-    report(level == LogLevel::kError ? SQLITE_ERROR : SQLITE_WARNING, std::string(line));
-  };
-  return options;
-}
-
 std::string name_of(MemoryKind memory) {
   if (memory == MemoryKind::kExmap) return "exmap";
   return memory == MemoryKind::kAnonymous ? "anonymous" : "auto";
+}
+
+std::string name_of(StorageKind storage) {
+  if (storage == StorageKind::kIoUring) return "io_uring";
+  return storage == StorageKind::kPread ? "pread" : "auto";
 }
 
 //! Descriptors 0 to 2 are not used: what somebody prints must not get into a database.
@@ -78,29 +71,44 @@ Registry& Registry::here() {
   return found->registry;
 }
 
+PoolOptions Registry::options_of(const PoolSettings& settings) {
+  PoolOptions options;
+  options.pool_bytes = settings.mib << 20;
+  options.files_bytes = settings.space_gib << 30;
+  options.memory = settings.memory;
+  options.storage = settings.storage;
+  options.logger = [](LogLevel level, std::string_view line) {
+    if (level == LogLevel::kInfo) return;
+    report(level == LogLevel::kError ? SQLITE_ERROR : SQLITE_WARNING, std::string(line));
+  };
+  return options;
+}
+
+void Registry::refuse_conflict(const PoolSettings& wanted) const {
+  const auto compare = [](const char* key, const std::string& asked, const std::string& found) {
+    if (asked == found) return;
+    throw std::invalid_argument(std::string("URI parameter ") + key + "=" + asked +
+                                ": the pool of this process has " + found +
+                                ", and databases are open in it");
+  };
+  compare("pool_mib", std::to_string(wanted.mib), std::to_string(_settings.mib));
+  compare("pool_space_gib", std::to_string(wanted.space_gib), std::to_string(_settings.space_gib));
+  compare("pool_memory", name_of(wanted.memory), name_of(_settings.memory));
+  compare("pool_storage", name_of(wanted.storage), name_of(_settings.storage));
+  throw std::invalid_argument("another pool");
+}
+
 BufferPool& Registry::pool_for(const Parameters& parameters) {
-  const std::uint64_t mib =
-      parameters.pool_mib.value_or(_pool ? _pool_mib : Parameters::kDefaultPoolMib);
-  const std::uint64_t space =
-      parameters.pool_space_gib.value_or(_pool ? _space_gib : Parameters::kDefaultSpaceGib);
-  const MemoryKind memory = parameters.pool_memory.value_or(_memory);
-  if (_pool && mib == _pool_mib && space == _space_gib && memory == _memory) return *_pool;
-  if (_pool && !_databases.empty()) {
-    const auto refuse = [](const char* key, const std::string& wanted, const std::string& found) {
-      throw std::invalid_argument(std::string("URI parameter ") + key + "=" + wanted +
-                                  ": the pool of this process has " + found +
-                                  ", and databases are open in it");
-    };
-    if (mib != _pool_mib) refuse("pool_mib", std::to_string(mib), std::to_string(_pool_mib));
-    if (space != _space_gib)
-      refuse("pool_space_gib", std::to_string(space), std::to_string(_space_gib));
-    refuse("pool_memory", name_of(memory), name_of(_memory));
-  }
+  PoolSettings wanted = _pool ? _settings : PoolSettings{};
+  wanted.mib = parameters.pool_mib.value_or(wanted.mib);
+  wanted.space_gib = parameters.pool_space_gib.value_or(wanted.space_gib);
+  wanted.memory = parameters.pool_memory.value_or(wanted.memory);
+  wanted.storage = parameters.pool_storage.value_or(wanted.storage);
+  if (_pool && wanted == _settings) return *_pool;
+  if (_pool && !_databases.empty()) refuse_conflict(wanted);
   _pool.reset();  // nobody uses it
-  _pool = std::make_unique<BufferPool>(pool_options(mib, space, memory));
-  _pool_mib = mib;
-  _space_gib = space;
-  _memory = memory;
+  _pool = std::make_unique<BufferPool>(options_of(wanted));
+  _settings = wanted;
   return *_pool;
 }
 

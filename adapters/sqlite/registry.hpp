@@ -44,12 +44,22 @@ class Registry {
   void close(std::shared_ptr<Database> database) noexcept;
 
  private:
+  struct PoolSettings {
+    std::uint64_t mib = Parameters::kDefaultPoolMib;
+    std::uint64_t space_gib = Parameters::kDefaultSpaceGib;
+    MemoryKind memory = MemoryKind::kAuto;
+    StorageKind storage = StorageKind::kAuto;
+    [[nodiscard]] bool operator==(const PoolSettings&) const = default;
+  };
   using FileId = std::pair<dev_t, ino_t>;
   struct Entry {
     std::shared_ptr<Database> database;
     unsigned connections = 0;
   };
 
+  [[nodiscard]] static PoolOptions options_of(const PoolSettings& settings);
+  //! Throws std::invalid_argument with the first setting that the pool has another value of.
+  [[noreturn]] void refuse_conflict(const PoolSettings& wanted) const;
   [[nodiscard]] BufferPool& pool_for(const Parameters& parameters);
   [[nodiscard]] std::shared_ptr<Database> join(Entry& entry, const Parameters& parameters);
   [[nodiscard]] OpenResult open_new(BufferPool& pool, const char* name, int flags,
@@ -58,9 +68,7 @@ class Registry {
 
   std::mutex _mutex;
   std::unique_ptr<BufferPool> _pool;  // stays when the last database is closed
-  std::uint64_t _pool_mib = 0;
-  std::uint64_t _space_gib = 0;
-  MemoryKind _memory = MemoryKind::kAuto;
+  PoolSettings _settings;
   std::map<FileId, Entry> _databases;
 };
 

@@ -20,6 +20,10 @@ std::atomic<int> failing_syncs{0};
 
 }  // namespace
 
+namespace vmcache::test {
+void record_sync(int fd);  // recording.cpp
+}
+
 // The linker puts it in the library's way (--wrap).
 extern "C" int __real_fdatasync(int fd);   // NOLINT: the linker's names
 extern "C" int __wrap_fdatasync(int fd) {  // NOLINT
@@ -29,7 +33,9 @@ extern "C" int __wrap_fdatasync(int fd) {  // NOLINT
     errno = EIO;
     return -1;
   }
-  return __real_fdatasync(fd);
+  const int result = __real_fdatasync(fd);
+  if (result == 0) vmcache::test::record_sync(fd);
+  return result;
 }
 
 namespace vmcache {
@@ -55,6 +61,7 @@ TEST(Parameters, AreRefusedWithTheirValueAndWhatIsAllowed) {
            std::pair{"pool_mib=99999999999999999999", "allowed are 1 to 67108864"},
            std::pair{"pool_space_gib=65537", "allowed are 1 to 65536"},
            std::pair{"pool_memory=disk", "pool_memory=disk: allowed are auto, anonymous and exmap"},
+           std::pair{"pool_storage=nvme", "pool_storage=nvme: allowed are auto, io_uring and"},
            std::pair{"file_max_gib=1.5", "file_max_gib=1.5: allowed"},
            std::pair{"file_direct_io=yes", "file_direct_io=yes: allowed are 0 and 1"},
            std::pair{"pool_mb=5", "pool_mb: unknown"},
@@ -75,6 +82,9 @@ TEST(Parameters, ThatConflictWithThePoolAreRefusedWhileItIsInUse) {
     EXPECT_EQ(Sql(folder.file("b.db"), "pool_mib=9").code(), SQLITE_CANTOPEN);
     EXPECT_NE(take_log().find("pool_mib=9: the pool of this process has 8"), std::string::npos);
     EXPECT_FALSE(std::filesystem::exists(folder.file("b.db")));
+    EXPECT_EQ(Sql(folder.file("b.db"), "pool_storage=pread").code(), SQLITE_CANTOPEN);
+    EXPECT_NE(take_log().find("pool_storage=pread: the pool of this process has auto"),
+              std::string::npos);
     EXPECT_EQ(Sql(folder.file(), "file_max_gib=3").code(), SQLITE_CANTOPEN);
     EXPECT_NE(take_log().find("file_max_gib=3: the file is open with 2"), std::string::npos);
     EXPECT_EQ(Sql(folder.file(), "pool_mib=8&file_max_gib=2").code(), SQLITE_OK);

@@ -19,6 +19,7 @@
 #include <thread>
 #include <utility>
 
+#include "sqlite/below.hpp"
 #include "sqlite/support.hpp"
 #include "support/in_child.hpp"
 

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "sqlite/below.hpp"
 #include "vmcache_sqlite.h"
 
 namespace vmcache::test {
@@ -21,31 +22,7 @@ void keep_line(void*, int code, const char* line) {
   log_lines += std::to_string(code) + " " + line + "\n";
 }
 
-std::function<void(const std::string&)> delete_hook;
-
-//! A copy of the default VFS that calls the hook.
-sqlite3_vfs below_ours{};
-
-int delete_with_hook(sqlite3_vfs* vfs, const char* path, int sync_folder) {
-  if (delete_hook) delete_hook(path);
-  sqlite3_vfs* const stock = sqlite3_vfs_find("unix");
-  return stock->xDelete(vfs, path, sync_folder);
-}
-
 }  // namespace
-
-//! For main().
-int register_below() {
-  below_ours = *sqlite3_vfs_find(nullptr);
-  below_ours.zName = "below";
-  below_ours.pNext = nullptr;
-  below_ours.xDelete = delete_with_hook;
-  return sqlite3_vfs_register(&below_ours, 1);
-}
-
-void before_delete(std::function<void(const std::string&)> hook) {
-  delete_hook = std::move(hook);
-}
 
 std::string take_log() {
   const std::lock_guard lock(log_mutex);

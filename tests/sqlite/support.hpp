@@ -7,7 +7,6 @@
 #include <sqlite3.h>
 
 #include <filesystem>
-#include <functional>
 #include <string>
 
 namespace vmcache::test {
@@ -49,9 +48,6 @@ class Sql {
   sqlite3* _db = nullptr;
   int _code = SQLITE_OK;
 };
-
-//! Calls `hook` before the default VFS, below ours, deletes a file. Not thread-safe.
-void before_delete(std::function<void(const std::string& path)> hook);
 
 //! What has come through sqlite3_log() since the last call.
 [[nodiscard]] std::string take_log();

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <sqlite3.h>
+
+#include <functional>
+#include <string>
+
+namespace vmcache::test {
+
+//! Makes the VFS "below" the default one. For main(), before ours is registered.
+[[nodiscard]] int register_below();
+
+//! Calls `hook` before it deletes a file. Not thread-safe.
+void before_delete(std::function<void(const std::string& path)> hook);
+
+}  // namespace vmcache::test
