@@ -144,9 +144,9 @@ OpenResult Registry::open(const char* name, int flags, std::shared_ptr<Database>
 OpenResult Registry::open_new(BufferPool& pool, const char* name, int flags,
                               const Parameters& parameters, std::shared_ptr<Database>& database) {
   constexpr mode_t kMode = 0644;  // SQLite's own
-  int how = O_RDWR;
+  int how = O_RDWR | O_NOFOLLOW;  // the name is one without links: xFullPathname has followed them
   if ((flags & SQLITE_OPEN_CREATE) != 0) how |= O_CREAT;
-  if ((flags & SQLITE_OPEN_EXCLUSIVE) != 0) how |= O_EXCL | O_NOFOLLOW;
+  if ((flags & SQLITE_OPEN_EXCLUSIVE) != 0) how |= O_EXCL;
   const int fd = open_file(name, how, kMode);
   if (fd < 0) {
     const int error = errno;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
 // kvtest's queries by several threads, each with a connection of its own, on one of SQLite's VFSes.
-// usage: sqlite_reads PATH [--vfs NAME] [--threads N] [--seconds N] [--rows N] [--bytes N]
-//                     [--mmap BYTES] [--cache-kib N] [--parameters URI]
 //
 // Makes the table if it is not there. Then each thread reads random rows, all of a row's bytes, for
 // so many seconds. Prints one line: queries a second of all threads, and the process's resident
@@ -26,6 +24,14 @@
 #include "vmcache_sqlite.h"
 
 namespace {
+
+const char* const kUsage =
+    "usage: sqlite_reads PATH [--vfs NAME] [--threads N] [--seconds N] [--rows N] [--bytes N]\n"
+    "                         [--mmap BYTES] [--cache-kib N] [--parameters URI]\n"
+    "  --bytes N         of a row's value; --rows and --bytes count when the table is made\n"
+    "  --mmap BYTES      PRAGMA mmap_size: 0 copies pages, 2147418112 reads all without a copy\n"
+    "  --cache-kib N     PRAGMA cache_size of each connection\n"
+    "  --parameters URI  of the database's URI, for example pool_mib=64&file_direct_io=0\n";
 
 struct Settings {
   std::string path;
@@ -57,6 +63,10 @@ Settings settings_of(int argc, char** argv) {
   };
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
+    if (name == "--help") {
+      std::fputs(kUsage, stdout);
+      std::exit(0);
+    }
     if (!name.starts_with("--")) {
       settings.path = name;
       continue;
