@@ -7,6 +7,7 @@
 #   --suite NAME   the files of one of its suites (veryquick, quick, ...)
 #   --ci           a choice that takes less than 3 minutes of one processor
 #   --stock        on SQLite's own VFS, to compare
+# The first run also builds testfixture, which takes some two minutes.
 # Without any of these: veryquick, 'ioerr*', 'wal*', 'mmap*' and walthread.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,7 +42,7 @@ build() {
 
 case " $* " in
   *" --help "* | *" -h "*)
-    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit
     ;;
 esac

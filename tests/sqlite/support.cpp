@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "sqlite/below.hpp"
-#include "vmcache_sqlite.h"
 
 namespace vmcache::test {
 namespace {
@@ -66,10 +65,12 @@ sqlite3_file* Sql::file() const {
 
 }  // namespace vmcache::test
 
+extern "C" int register_from_c(void);  // register.c
+
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   sqlite3_config(SQLITE_CONFIG_LOG, vmcache::test::keep_line, nullptr);
   if (vmcache::test::register_below() != SQLITE_OK) return 2;
-  if (vmcache_sqlite_register(0) != SQLITE_OK) return 2;
+  if (register_from_c() != SQLITE_OK) return 2;
   return RUN_ALL_TESTS();
 }
