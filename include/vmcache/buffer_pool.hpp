@@ -114,7 +114,8 @@ class BufferPool {
     return try_latch(page_id, guard, latch::try_exclusive);
   }
 
-  //! Wait for latches and I/O until the page is fixed. Throw Error: kInvalidPage, kIo,
+  //! Wait for latches and I/O until the page is fixed. Who holds a latch on the page already, and
+  //! wants one that goes against it, waits for himself: for ever. Throw Error: kInvalidPage, kIo,
   //! kPoolExhausted.
   [[nodiscard]] OptimisticGuard fix_optimistic(PageId page_id, unsigned order = 0) {
     return fix_blocking<OptimisticGuard>(page_id, order);
@@ -130,8 +131,9 @@ class BufferPool {
   }
 
   //! Keeps the page where it is and in memory until the pin goes, without a latch (pin.hpp). Waits
-  //! for I/O. Throws what fix_shared() throws, kPoolExhausted (one page in kMaxPinnedShare is
-  //! pinned already; a page counts once for each pin), and kInvalidPage (the page is free).
+  //! for latches and I/O. Throws what fix_shared() throws, kPoolExhausted (of kMaxPinnedShare pages
+  //! one is pinned already; an extent counts with all its pages, once for each pin), and
+  //! kInvalidPage (the page is free).
   [[nodiscard]] Pin pin(PageId page_id);
   //! Whether the page is pinned. The answer stays true only while the caller holds the page's
   //! exclusive latch, because pin() takes a shared one.
@@ -159,7 +161,8 @@ class BufferPool {
   };
   //! Makes `count` single pages (1 .. half of the pool) at once, zeroed and exclusively latched, in
   //! the order of their ids if they are kInARow. Frames are mapped in batches. All of them, or none
-  //! and an Error: kInvalidOption (count), or as allocate().
+  //! and an Error: kInvalidOption (count), or as allocate(). After kPoolExhausted or kBusy the ids
+  //! are free, but are not taken for another row.
   [[nodiscard]] std::vector<ExclusiveGuard> allocate_pages(
       std::size_t count, Placement placement = Placement::kAnywhere);
   //! Gives the extent's page ids back. Its bytes are lost, and optimistic readers notice. Does not

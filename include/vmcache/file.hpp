@@ -19,9 +19,12 @@ class RawFile;
 }
 
 struct FileOptions {
-  std::filesystem::path path;  //!< a regular file
+  //! A regular file. It takes two descriptors. kInUse is told after two seconds, because a process
+  //! that has been killed holds its lock a little longer.
+  std::filesystem::path path;
   //! Largest size the file can have while it is open: 4 KiB .. PoolOptions::files_bytes. Takes
-  //! address space only, in multiples of PoolOptions::kFileRangeBytes.
+  //! address space only, in multiples of PoolOptions::kFileRangeBytes. (Pages that were used take
+  //! some 20 bytes each for what the pool knows of them, also after they have left memory.)
   std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
   bool create = true;     //!< create it, empty, if it is missing
   bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
@@ -57,7 +60,8 @@ struct TemporaryOptions {
 //! Others. The file is locked (flock) against other pools, here and in other processes. Who ignores
 //! the lock can change the file: a page in memory keeps its bytes, and its next write overwrites
 //! what they wrote. If they cut the file, loading a page that is gone is Error kIo (ENODATA), never
-//! a signal.
+//! a signal. Once resize(), or a write of a page behind it, has made the file longer again, such a
+//! page is zeros.
 //!
 //! Failed sync. A flush of the file that fails is final for this file until it is opened again, as
 //! for a pool's database (BufferPool). Other files go on.
@@ -142,8 +146,8 @@ class File {
   void close();
 
   //! Closes the file without writing, and removes it. Throws Error kBusy as close() does (the file
-  //! stays, with the pages that were dirty as they were last written), and kIo if it cannot be
-  //! removed, or its path leads elsewhere by now; it is closed then.
+  //! stays as it is), and kIo if it cannot be removed, or its path leads elsewhere by now; it is
+  //! closed then.
   void remove();
 
  private:

@@ -65,7 +65,7 @@ struct PoolStats {
   std::uint64_t free_frames = 0;     //!< of these, not in use
   std::uint64_t database_pages = 0;  //!< pages up to the highest id ever handed out
   std::uint64_t capacity_pages = 0;  //!< page ids that the database can have
-  std::uint64_t pins = 0;            //!< pins that are held (BufferPool::pin())
+  std::uint64_t pins = 0;            //!< pages of the pins that are held (BufferPool::pin())
   std::uint64_t open_files = 0;      //!< files that are open (BufferPool::open_file())
 
   //! From the preparation of the read until its completion is seen.

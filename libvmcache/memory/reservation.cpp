@@ -67,8 +67,8 @@ Reservation::~Reservation() {
   if (_memory != nullptr) ::munmap(_memory, _bytes);
 }
 
-void Reservation::advise(int advice) const noexcept {
-  (void)::madvise(_memory, _bytes, advice);
+void Reservation::advise(std::size_t offset, std::size_t bytes, int advice) const noexcept {
+  if (bytes > 0) (void)::madvise(_memory + offset, bytes, advice);
 }
 
 void Reservation::wipe_on_fork() const noexcept {

@@ -33,7 +33,9 @@ class Reservation {
 
   //! Gives madvise() for the whole space. A refusal is ignored, because the advice is only about
   //! speed.
-  void advise(int advice) const noexcept;
+  void advise(int advice) const noexcept { advise(0, _bytes, advice); }
+  //! The same for a part, which begins at a page.
+  void advise(std::size_t offset, std::size_t bytes, int advice) const noexcept;
   //! From now on a child of fork() finds zeros in the space, and cannot change the parent's pages.
   void wipe_on_fork() const noexcept;
   //! True if mlockall(MCL_FUTURE) had locked the space and the constructor has unlocked it.

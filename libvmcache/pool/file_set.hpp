@@ -65,6 +65,9 @@ class FileSet {
   [[nodiscard]] std::uint64_t capacity_pages() const noexcept {
     return _first + _ranges.size() * kRangePages;
   }
+  [[nodiscard]] PageId first_file_page() const noexcept {
+    return _ranges.empty() ? _database_pages : _first;
+  }
   [[nodiscard]] bool of_database(PageId page_id) const noexcept {
     return page_id < _database_pages;
   }

@@ -76,20 +76,26 @@ bool PageAllocator::any_free(Extent extent) const noexcept {
 std::vector<Extent> PageAllocator::allocate_pages(std::size_t count, bool in_a_row) {
   std::vector<Extent> pages;
   pages.reserve(count);
+  std::unique_lock lock(_mutex);
+  const PageId end = next_page();
   try {
-    const std::lock_guard lock(_mutex);
     while (pages.size() < count) {
       Extent page;
       if (in_a_row || !take_free(0, page)) page = extend(0);
       pages.push_back(page);
-      _allocated.fetch_add(1, std::memory_order_relaxed);
     }
-    fill_reserve();
-    publish_available();
   } catch (...) {
+    // As if nothing had been handed out: nobody else has seen the new ids.
+    _next_page.store(end, std::memory_order_release);
+    std::erase_if(pages, [&](const Extent& page) { return page.page_id >= end; });
+    lock.unlock();
     for (const Extent& page : pages) (void)free(page);
+    _allocated.fetch_add(pages.size(), std::memory_order_relaxed);  // freed, too
     throw;
   }
+  fill_reserve();
+  publish_available();
+  _allocated.fetch_add(count, std::memory_order_relaxed);
   return pages;
 }
 

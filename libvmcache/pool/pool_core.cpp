@@ -151,7 +151,10 @@ PoolCore::PoolCore(const PoolOptions& given)
       engines(*this, options.workers),
       freeing{.mutex = {}, .context = options.workers + EngineSet::kMore},
       _free_frames(static_cast<std::int64_t>(options.pool_bytes / kPageSize)) {
-  _state_memory.advise(MADV_HUGEPAGE);
+  // Not for files before it is known that they are large: a thousand small ones would take 2 GiB.
+  const std::size_t of_database = files.first_file_page() * sizeof(AtomicPageState);
+  _state_memory.advise(0, of_database, MADV_HUGEPAGE);
+  _state_memory.advise(of_database, _state_memory.bytes() - of_database, MADV_NOHUGEPAGE);
   _state_memory.wipe_on_fork();  // F2
   if (options.lost_write_check) sums.emplace(files.database_pages());
   if (options.recovered) {
@@ -236,6 +239,11 @@ void PoolCore::set_place(IoRequest& request, PageId page_id) const noexcept {
 std::uint64_t PoolCore::offset_of(PageId page_id) const noexcept {
   const RawFile* const file = files.file_of(page_id);
   return file != nullptr ? file->offset_of(page_id) : page_id * kPageSize;
+}
+
+void PoolCore::expect_many_pages(PageId first, std::uint64_t pages) const noexcept {
+  _state_memory.advise(first * sizeof(AtomicPageState), pages * sizeof(AtomicPageState),
+                       MADV_HUGEPAGE);
 }
 
 const PageFormat* PoolCore::format_of(PageId page_id) const noexcept {

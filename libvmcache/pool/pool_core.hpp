@@ -79,6 +79,8 @@ class PoolCore {
   [[nodiscard]] std::uint64_t offset_of(PageId page_id) const noexcept;
   //! Sets where the transfer of a page begins, and of which file. The caller holds the page.
   void set_place(IoRequest& request, PageId page_id) const noexcept;
+  //! Most pages of whole ranges of a file will be used.
+  void expect_many_pages(PageId first, std::uint64_t pages) const noexcept;
   //! What a page of it looks like in storage, or null; and what log is asked before it is written,
   //! or null. The caller holds the page.
   [[nodiscard]] const PageFormat* format_of(PageId page_id) const noexcept;

@@ -48,7 +48,7 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
       _temporary(temporary),
       _capacity_bytes(options.capacity_bytes),
       _pages((options.capacity_bytes + kPageSize - 1) / kPageSize),
-      _path(options.path.string()),
+      _path(std::filesystem::absolute(options.path).string()),
       _device(open_device(options.path, device_options(core.options, options), core.logger)),
       _flush(*_device, [this] { drop_all(_core, _first, end_page(_capacity_bytes)); }),
       _format(options.format),
@@ -68,7 +68,7 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
   _target.fd = _device->fd();
   _target.buffered_fd = _buffered.get();
   // Its blocks go with the last descriptor, however the process ends.
-  if (temporary && ::unlink(_path.c_str()) != 0)
+  if (temporary && options.create && ::unlink(_path.c_str()) != 0)
     throw Error(Status{Errc::kIo, errno, kNoPage}, "removing the name of " + _path);
 }
 
@@ -95,14 +95,22 @@ std::shared_ptr<RawFile> RawFile::open_temporary(PoolCore& core, const Temporary
   std::error_code error;
   const std::filesystem::path folder =
       options.folder.empty() ? std::filesystem::temp_directory_path(error) : options.folder;
-  if (!std::filesystem::is_directory(folder, error)) {
-    throw Error(Errc::kInvalidOption,
-                fmt::format("open_temporary: folder = {}: no folder", folder.string()));
+  if (folder.empty() || !std::filesystem::is_directory(folder, error)) {
+    throw Error(Errc::kInvalidOption, fmt::format("open_temporary: {} is no folder",
+                                                  folder.empty() ? "TMPDIR" : folder.string()));
   }
   FileOptions scratch;
-  scratch.path = folder / fmt::format("vmcache-temporary-{:016x}", random_number());
   scratch.capacity_bytes = options.capacity_bytes;
   scratch.direct_io = options.direct_io;
+  // Without a name from the beginning, so that nothing stays of a process that is killed.
+  const FileDescriptor nameless(
+      ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600));
+  if (nameless) {
+    scratch.path = fmt::format("/proc/self/fd/{}", nameless.get());
+    scratch.create = false;
+  } else {  // a file system that cannot do that
+    scratch.path = folder / fmt::format("vmcache-temporary-{:016x}", random_number());
+  }
   std::shared_ptr<RawFile> file(new RawFile(core, scratch, true));
   file->begin(file);
   return file;
@@ -128,6 +136,7 @@ void RawFile::begin(const std::shared_ptr<RawFile>& self) {
   }
   require_whole_pages(bytes, "open_file");
   _first = _core.files.take(self, _pages);
+  expect_size(bytes);
   set_size(bytes);
   _device->keep();
   _open.store(true, std::memory_order_release);
@@ -171,6 +180,13 @@ void RawFile::set_end(PageId end) noexcept {
 void RawFile::set_size(std::uint64_t bytes) noexcept {
   _target.bytes.store(bytes, std::memory_order_seq_cst);
   set_end(end_page(bytes));
+}
+
+//! The pages' words take 2 MiB a range if all are used, and then want a large page.
+void RawFile::expect_size(std::uint64_t bytes) const noexcept {
+  const std::uint64_t ranges =
+      (bytes + PoolOptions::kFileRangeBytes / 2) / PoolOptions::kFileRangeBytes;
+  _core.expect_many_pages(_first, ranges * FileSet::kRangePages);
 }
 
 //! A page of which a part is in the file has no format: what before_write() makes of it is cut.
@@ -238,6 +254,7 @@ void RawFile::grow(std::uint64_t bytes) {
     throw Error(Status{full ? Errc::kDatabaseFull : Errc::kIo, error, kNoPage},
                 fmt::format("{}: resize to {} bytes", path(), bytes));
   }
+  expect_size(bytes);
   set_size(bytes);
 }
 
@@ -364,10 +381,16 @@ void RawFile::remove() {
   const std::lock_guard lock(_mutex);
   const PageId end = end_page(_target.bytes.load());
   set_end(_first);
-  const PageId gone = take_out(_core, _first, end, Dirty::kDrop);
-  if (gone > _first) {
+  // Nothing is dropped before it is known that all can be. Who fixes a page after that has broken
+  // the rule that nobody uses a file that is being removed.
+  PageId held = find_held(_core, _first, end);
+  if (held == kNoPage) {
+    const PageId gone = take_out(_core, _first, end, Dirty::kDrop);
+    if (gone > _first) held = gone - 1;
+  }
+  if (held != kNoPage) {
     set_end(end);
-    throw Error(Status{Errc::kBusy, 0, gone - 1}, path() + ": remove: a page is latched or pinned");
+    throw Error(Status{Errc::kBusy, 0, held}, path() + ": remove: a page is latched or pinned");
   }
   int error = ENOENT;  // the path leads to another file by now, or to none
   if (_temporary) {

@@ -90,6 +90,7 @@ class RawFile {
   void grow(std::uint64_t bytes);
   void shrink(std::uint64_t bytes);
   void set_size(std::uint64_t bytes) noexcept;
+  void expect_size(std::uint64_t bytes) const noexcept;
   void set_end(PageId end) noexcept;
   void require_whole_pages(std::uint64_t bytes, const char* doing) const;
   void settle_size();

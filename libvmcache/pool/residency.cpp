@@ -200,8 +200,9 @@ void Residency::pick(PageId page_id, PageState word, std::size_t max_dirty, Swee
 }
 
 bool Residency::pin(PageId page_id, std::uint64_t max) noexcept {
-  if (_pins.fetch_add(1, std::memory_order_acq_rel) >= max) {
-    _pins.fetch_sub(1, std::memory_order_acq_rel);
+  const std::uint64_t pages = Extent{page_id, _states[page_id].load().order()}.pages();
+  if (_pins.fetch_add(pages, std::memory_order_acq_rel) + pages > max) {
+    _pins.fetch_sub(pages, std::memory_order_acq_rel);
     return false;
   }
   _pins_of[page_id].fetch_add(1, std::memory_order_acq_rel);
@@ -209,8 +210,10 @@ bool Residency::pin(PageId page_id, std::uint64_t max) noexcept {
 }
 
 void Residency::unpin(PageId page_id) noexcept {
+  // A pinned page keeps its order (S6).
+  const std::uint64_t pages = Extent{page_id, _states[page_id].load().order()}.pages();
   _pins_of[page_id].fetch_sub(1, std::memory_order_acq_rel);
-  _pins.fetch_sub(1, std::memory_order_acq_rel);
+  _pins.fetch_sub(pages, std::memory_order_acq_rel);
 }
 
 void Residency::visit_new(std::uint64_t free_frames) noexcept {

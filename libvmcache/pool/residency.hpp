@@ -161,7 +161,7 @@ class Residency {
 
   //! \name Pins (S6)
   //! @{
-  //! False if there would be more than `max` in all. The caller holds a latch on the page.
+  //! False if more than `max` pages would be pinned in all. The caller holds a latch on the page.
   [[nodiscard]] bool pin(PageId page_id, std::uint64_t max) noexcept;
   void unpin(PageId page_id) noexcept;
   //! What the holder of 0xff finds stays so.
@@ -216,7 +216,7 @@ class Residency {
   // The pages' entries: slot + 1, or 0 for none (S1: ordered by the pages' latches).
   std::uint32_t* const _slot_of;
   std::atomic<std::uint32_t>* const _pins_of;  // by page
-  std::atomic<std::uint64_t> _pins{0};         // of all pages
+  std::atomic<std::uint64_t> _pins{0};         // pages of all pins
   std::atomic<std::uint64_t> _frames;
   std::atomic<std::uint64_t> _used_slots{0};  // slots ever used; the hands go round these
   // so many slots, from the first, have had their first visit

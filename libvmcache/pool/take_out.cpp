@@ -49,6 +49,20 @@ void PageHold::give_back(PoolCore& core, PageId page_id) noexcept {
       .release_unmodified();
 }
 
+PageId find_held(PoolCore& core, PageId begin, PageId end) {
+  const std::uint64_t deadline = now_ns() + core.patience_ns();
+  for (PageId page_id = begin; page_id < end; ++page_id) {
+    for (;;) {
+      const PageState word = core.states()[page_id].load();
+      const bool held = word.faulting() || word.exclusive() || word.shared();
+      if (!held && !core.residency.pinned(page_id)) break;
+      if (now_ns() > deadline) return page_id;
+      wait_a_little(core);
+    }
+  }
+  return kNoPage;
+}
+
 PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
   std::array<Extent, 64> batch;
   std::size_t count = 0;

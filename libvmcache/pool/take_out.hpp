@@ -23,6 +23,9 @@ class PageHold {
   static void give_back(PoolCore& core, PageId page_id) noexcept;
 };
 
+//! A page of [begin, end) that stays latched or pinned for frame_wait, or kNoPage.
+[[nodiscard]] PageId find_held(PoolCore& core, PageId begin, PageId end);
+
 enum class Dirty : std::uint8_t { kDrop, kKeep };
 
 //! Takes the pages [begin, end) of a file out of memory, from the last one down, without writing

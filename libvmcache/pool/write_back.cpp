@@ -15,6 +15,7 @@
 #include "pool/engine.hpp"
 #include "pool/page_writer.hpp"
 #include "pool/pool_core.hpp"
+#include "vmcache/buffer_pool.hpp"
 #include "vmcache/error.hpp"
 
 namespace vmcache::detail {
@@ -341,6 +342,12 @@ void resize(PoolCore& core, Engine& engine, std::uint64_t frames) {
     core.pool_frames.store(frames, std::memory_order_relaxed);
     core.give_frames(frames - before);
     return;
+  }
+  if (const std::uint64_t pins = core.residency.pins();
+      pins > frames / BufferPool::kMaxPinnedShare) {
+    throw Error(Errc::kPoolExhausted, fmt::format("shrinking the pool from {} to {} pages: {} are "
+                                                  "pinned",
+                                                  before, frames, pins));
   }
   constexpr timespec kPause{0, 20'000};
   const std::uint64_t fewer = before - frames;

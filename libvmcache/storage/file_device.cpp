@@ -39,8 +39,11 @@ class FileDevice final : public Device {
     open_and_lock(options);
     inspect();
     if (is_block()) claim(this->path(), access);
-    _new_entry.store(!is_block() && access == Access::kReadWrite && size_bytes() == 0,
-                     std::memory_order_relaxed);
+    if (!is_block() && access == Access::kReadWrite && size_bytes() == 0) {
+      // Now: later the path may lead elsewhere.
+      _folder = open_folder_of(this->path());
+      _new_entry.store(true, std::memory_order_relaxed);
+    }
   }
   ~FileDevice() override {
     _made.remove();
@@ -84,7 +87,7 @@ class FileDevice final : public Device {
   //! flushed.
   [[nodiscard]] int flush() override {
     const int error = uninterrupted([&] { return ::fdatasync(fd()); });
-    return error == 0 && _new_entry.load(std::memory_order_acquire) ? sync_folder() : error;
+    return error == 0 && _new_entry.load(std::memory_order_acquire) ? sync_entry() : error;
   }
   void keep() noexcept override { _made.keep(); }
 
@@ -199,8 +202,8 @@ class FileDevice final : public Device {
     return fd;
   }
 
-  [[nodiscard]] int sync_folder() {
-    const int error = sync_folder_of(path(), fd());
+  [[nodiscard]] int sync_entry() {
+    const int error = sync_folder(_folder, fd());
     if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
       _logger(LogLevel::kWarning,
               fmt::format("{}: this file system cannot make a new file's name durable "
@@ -262,6 +265,7 @@ class FileDevice final : public Device {
   const Logger _logger;
   MadeFile _made;
   std::atomic<bool> _new_entry{false};  // its name in the folder may not be durable yet
+  FileDescriptor _folder;               // then
   bool _stretches = false;              // blocks cannot be taken ahead, and that was said
   bool _direct = true;
   dev_t _node = 0;

@@ -9,8 +9,6 @@
 #include <system_error>
 #include <utility>
 
-#include "file_descriptor.hpp"
-
 namespace vmcache {
 
 void MadeFile::made(std::filesystem::path path, int fd) {
@@ -31,17 +29,16 @@ bool leads_to(const std::filesystem::path& path, int fd) noexcept {
          by_path.st_dev == by_fd.st_dev && by_path.st_ino == by_fd.st_ino;
 }
 
-int sync_folder_of(const std::filesystem::path& path, int fd) noexcept try {
-  // The folder that holds the file, not one that holds a link to it.
-  const std::filesystem::path folder = std::filesystem::canonical(path).parent_path();
-  const FileDescriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Who may write to a folder need not be able to read it. syncfs() does more than is asked for.
-  if (!opened) return ::syncfs(fd) == 0 ? 0 : errno;
-  return ::fsync(opened.get()) == 0 ? 0 : errno;
-} catch (const std::filesystem::filesystem_error& error) {
-  return error.code().value();
-} catch (const std::bad_alloc&) {
-  return ENOMEM;
+FileDescriptor open_folder_of(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::path file = std::filesystem::canonical(path, error);
+  if (error) return {};
+  return FileDescriptor(::open(file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+int sync_folder(const FileDescriptor& folder, int fd) noexcept {
+  const int result = folder ? ::fsync(folder.get()) : ::syncfs(fd);
+  return result == 0 ? 0 : errno;
 }
 
 }  // namespace vmcache

@@ -3,6 +3,8 @@
 
 #include <filesystem>
 
+#include "file_descriptor.hpp"
+
 namespace vmcache {
 
 //! A file that an open has created. The destructor removes it again unless keep() was called. It
@@ -30,8 +32,12 @@ class MadeFile {
 //! Whether `path` leads to what is open as `fd`.
 [[nodiscard]] bool leads_to(const std::filesystem::path& path, int fd) noexcept;
 
-//! Makes the folder entry of a new file durable, by an fsync of the folder. Returns 0 or an errno;
-//! EINVAL, ENOSYS or EOPNOTSUPP if the file system cannot do that.
-[[nodiscard]] int sync_folder_of(const std::filesystem::path& path, int fd) noexcept;
+//! The folder that holds the file, not one that holds a link to it. Empty if it cannot be opened:
+//! who may write to a folder need not be able to read it. Throws std::bad_alloc.
+[[nodiscard]] FileDescriptor open_folder_of(const std::filesystem::path& path);
+//! Makes a new file's entry in its folder durable. Without a folder it does more than is asked for
+//! (syncfs of `fd`). Returns 0 or an errno; EINVAL, ENOSYS or EOPNOTSUPP if the file system cannot
+//! do that.
+[[nodiscard]] int sync_folder(const FileDescriptor& folder, int fd) noexcept;
 
 }  // namespace vmcache

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <string>
 
@@ -269,6 +270,79 @@ TEST(FileOpen, AnEmptyNewFileStays) {
   file.remove();
   EXPECT_FALSE(std::filesystem::exists(temp.path()));
   EXPECT_FALSE(file);
+}
+
+// What a path leads to later is of no matter to a file that is open.
+TEST(FileRemove, ChangesNothingWhileAPageIsHeld) {
+  const TempFile temp;
+  PoolOptions options = files_only();
+  options.frame_wait = std::chrono::milliseconds(50);
+  BufferPool pool(options);
+  File file = pool.open_file({.path = temp.path()});
+  file.resize(6 * kPageSize);
+  file.sync();
+  const std::string bytes = pattern(6 * kPageSize, 7);
+  put(pool, file, 0, bytes);
+  Pin pin = pool.pin(file.page_id(3));
+  EXPECT_EQ(code_of([&] { file.remove(); }), Errc::kBusy);
+  pin.release();
+  EXPECT_EQ(get(pool, file, 0, bytes.size()), bytes);
+  file.close();
+  EXPECT_EQ(read_all(temp.path()), bytes);
+}
+
+// A thousand small files are no thousand large pages of words.
+TEST(FileMemory, OfSmallFilesIsSmall) {
+  const TempFile temp;
+  const auto resident_kib = [] {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;) {
+      std::uint64_t kib = 0;
+      if (word == "VmRSS:" && status >> kib) return kib;
+    }
+    return std::uint64_t{0};
+  };
+  constexpr unsigned kFiles = 100;
+  BufferPool pool(files_only(64, kFiles));
+  std::vector<File> files;
+  const std::uint64_t before = resident_kib();
+  for (unsigned i = 0; i < kFiles; ++i) {
+    files.push_back(pool.open_temporary({.folder = temp.path().parent_path()}));
+    files.back().resize(kPageSize);
+    put(pool, files.back(), 0, "x");
+  }
+  EXPECT_LT(resident_kib() - before, kFiles * 200);  // a large page has 2,048
+}
+
+TEST(FileNames, MayChangeWhileTheFileIsOpen) {
+  const TempFile temp;
+  const std::filesystem::path folder = temp.path().string() + ".d";
+  EXPECT_EQ(test::in_child([&] {
+              std::filesystem::create_directory(folder);
+              std::filesystem::create_directory(folder / "other");
+              std::filesystem::current_path(folder);
+              BufferPool pool(files_only());
+              File renamed = pool.open_file({.path = "renamed"});
+              File gone = pool.open_file({.path = "gone"});
+              File relative = pool.open_file({.path = "relative"});
+              for (File* const file : {&renamed, &gone, &relative}) {
+                file->resize(kPageSize);
+                put(pool, *file, 0, "kept");
+              }
+              std::filesystem::rename("renamed", "new");
+              std::filesystem::remove("gone");
+              std::filesystem::current_path(folder / "other");
+              write_all("relative", "another");
+              for (File* const file : {&renamed, &gone, &relative}) file->sync();
+              renamed.close();
+              if (read_all(folder / "new").substr(0, 4) != "kept") return 1;
+              if (read_all(folder / "relative").substr(0, 4) != "kept") return 2;
+              relative.remove();
+              if (std::filesystem::exists(folder / "relative")) return 3;
+              return read_all("relative") == "another" ? 0 : 4;
+            }),
+            0);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(FileSize, StopsAtTheLimitOfTheProcess) {

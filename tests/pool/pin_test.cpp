@@ -110,6 +110,26 @@ TEST(Pin, IsNotOfAPageThatWasFreeWhenTheDatabaseWasOpened) {
   EXPECT_EQ(code_of([&] { (void)pool.pin(page_id); }), Errc::kInvalidPage);
 }
 
+TEST(Pin, OfAnExtentCountsWithAllItsPages) {
+  const TempFile database;
+  BufferPool pool(test::small_pool(database, 64));
+  std::vector<Pin> pins;
+  for (int i = 0; i < 4; ++i) {
+    const PageId extent = pool.allocate(3).page_id();  // the guard has gone by now
+    pins.push_back(pool.pin(extent));
+  }
+  EXPECT_EQ(pool.stats().pins, 32U);
+  const PageId single = pool.allocate().page_id();
+  EXPECT_EQ(code_of([&] { (void)pool.pin(single); }), Errc::kPoolExhausted);
+  EXPECT_EQ(code_of([&] { pool.resize(63 * kPageSize); }), Errc::kPoolExhausted);
+  pins.pop_back();
+  EXPECT_EQ(pool.stats().pins, 24U);
+  pool.resize(48 * kPageSize);
+  EXPECT_EQ(code_of([&] { pool.resize(47 * kPageSize); }), Errc::kPoolExhausted);
+  pins.clear();
+  EXPECT_EQ(pool.stats().pins, 0U);
+}
+
 TEST(Pin, OfANodeKeepsTheTreeFromMergingIt) {
   const TempFile database;
   BufferPool pool(test::small_pool(database, 64));

@@ -181,10 +181,12 @@ TEST(AllocatePages, AllOrNone) {
     EXPECT_EQ(code_of([&] { (void)pool.allocate_pages(32, placement); }), Errc::kDatabaseFull);
     // Nothing is lost by that: what is left can be had one by one.
   }
+  // A row that does not fit leaves the room for one that does.
+  EXPECT_EQ(pool.allocate_pages(5, BufferPool::Placement::kInARow).size(), 5U);
   std::vector<ExclusiveGuard> rest;
   while (code_of([&] { rest.push_back(pool.allocate()); }) == Errc::kOk) {
   }
-  EXPECT_EQ(rest.size() + taken.size() + 1, 64U);  // and the header
+  EXPECT_EQ(rest.size() + taken.size() + 5 + 1, 64U);  // and the header
 }
 
 }  // namespace

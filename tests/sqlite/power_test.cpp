@@ -92,7 +92,7 @@ class PowerCut : public testing::TestWithParam<Mode> {
 
 TEST_P(PowerCut, LeavesASoundDatabaseWithAllCommits) {
   ASSERT_NO_FATAL_FAILURE(record_work());
-  const unsigned long cuts = number_from("VMCACHE_SQLITE_CUTS", 500);
+  const unsigned long cuts = number_from("VMCACHE_SQLITE_CUTS", test::tries(500));
   const unsigned long seed = number_from("VMCACHE_SQLITE_SEED", 1);
   SCOPED_TRACE("VMCACHE_SQLITE_SEED=" + std::to_string(seed));
   std::mt19937 random(seed);
