@@ -21,7 +21,7 @@ struct Parameters {
 
   static constexpr std::uint64_t kDefaultPoolMib = 256;
 #ifdef __SANITIZE_THREAD__  // its shadow leaves little address space
-  static constexpr std::uint64_t kDefaultSpaceGib = 1024;
+  static constexpr std::uint64_t kDefaultSpaceGib = 256;
 #else
   static constexpr std::uint64_t kDefaultSpaceGib = 32768;
 #endif

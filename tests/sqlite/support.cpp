@@ -42,7 +42,7 @@ Folder::~Folder() {
 Sql::Sql(const std::string& path, const std::string& parameters, const char* vfs, int flags) {
   const std::string uri = "file:" + path + "?" + parameters;
   _code = sqlite3_open_v2(uri.c_str(), &_db, flags, vfs);
-  sqlite3_extended_result_codes(_db, 1);
+  if (_db != nullptr) sqlite3_extended_result_codes(_db, 1);  // null: no memory
 }
 
 std::string Sql::operator()(const std::string& sql) {
