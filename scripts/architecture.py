@@ -23,7 +23,10 @@ DRAWING = TREE / "docs/architecture.svg"
 # From the top. A part is a name, what it is, and the files that it has, as prefixes of their paths:
 # the longest one that fits decides.
 LAYERS = [
-    [("tools", "vmcache-check", ["tools/check/"])],
+    [
+        ("tools", "vmcache-check", ["tools/check/"]),
+        ("C API", "include/vmcache.h", ["libvmcache/capi/"]),
+    ],
     [
         (
             "recovery",

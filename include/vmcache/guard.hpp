@@ -116,6 +116,9 @@ class SharedGuard : public PageRef {
       _state->store({});
     static_cast<PageRef&>(*this) = PageRef{};
   }
+
+  //! Empties the guard and leaves the latch held, for code that passes the latch on by other means.
+  PageRef detach() noexcept { return std::exchange(static_cast<PageRef&>(*this), PageRef{}); }
 };
 
 //! A page that nobody else can latch. Releasing it marks the page as changed (dirty, new version)
