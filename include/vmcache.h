@@ -29,8 +29,11 @@
 #ifndef VMCACHE_H
 #define VMCACHE_H
 
+#include "vmcache/c/database.h"
 #include "vmcache/c/error.h"
+#include "vmcache/c/file.h"
 #include "vmcache/c/page.h"
 #include "vmcache/c/pool.h"
+#include "vmcache/c/tree.h"
 
 #endif

@@ -11,8 +11,8 @@
 //      struct whose number is not the slot's is a copy of one that was unfixed.
 //  H3  Only the owner's thread changes a slot, and only after it has looked at the owner. Others
 //      read `use`, `owner` and `pool`, which are atomic.
-//  H4  A pool's handle is freed only when no slot names the pool (holds_pages()). So a slot's handle
-//      is always there.
+//  H4  A pool's handle is freed only when no slot names the pool (holds_pages()). So a slot's
+//      handle is always there.
 //  H5  There is no lock: a child of fork() may find any state of other threads, and waits for none.
 #pragma once
 

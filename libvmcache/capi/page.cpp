@@ -54,6 +54,13 @@ int begin(const char* call, const vmcache_pool* pool, int mode, Page* page) noex
   return VMCACHE_OK;
 }
 
+//! Pages of a database change by transactions only; those of files in its pool are their owner's.
+int refuse_change(const char* call, const vmcache_pool& pool, PageId page_id, int mode) noexcept {
+  if (mode == VMCACHE_SHARED || !pool.of_database() || !pool.pool().contains(page_id))
+    return VMCACHE_OK;
+  return pool.refuse_database(call);
+}
+
 template <typename Guard>
 int try_fix(const char* call, vmcache_pool& handle, PageId page_id, unsigned order, Page* page) {
   NewSlot slot;
@@ -118,6 +125,7 @@ int vmcache_fix(struct vmcache_pool* pool, uint64_t page_id, unsigned order, int
                 struct vmcache_page* page) {
   constexpr const char* kCall = "vmcache_fix";
   if (const int code = begin(kCall, pool, mode, page)) return code;
+  if (const int code = refuse_change(kCall, *pool, page_id, mode)) return code;
   return guarded(kCall, [&] {
     NewSlot slot;
     if (mode == VMCACHE_SHARED) {
@@ -132,6 +140,7 @@ int vmcache_try_fix(struct vmcache_pool* pool, uint64_t page_id, unsigned order,
                     struct vmcache_page* page) {
   constexpr const char* kCall = "vmcache_try_fix";
   if (const int code = begin(kCall, pool, mode, page)) return code;
+  if (const int code = refuse_change(kCall, *pool, page_id, mode)) return code;
   return guarded(kCall, [&] {
     return mode == VMCACHE_SHARED
                ? capi::try_fix<SharedGuard>(kCall, *pool, page_id, order, page)
@@ -178,6 +187,7 @@ int vmcache_read_upgrade(const struct vmcache_read* read, int mode, struct vmcac
   if (read->opaque[0] == 0) return fail(VMCACHE_INVALID_OPTION, "%s: read has not begun", kCall);
   if (mode != VMCACHE_SHARED && mode != VMCACHE_EXCLUSIVE) return fail_mode(kCall, mode);
   vmcache_pool& handle = *reinterpret_cast<vmcache_pool*>(read->opaque[0]);
+  if (const int code = refuse_change(kCall, handle, read->page_id, mode)) return code;
   return guarded(kCall, [&] {
     return mode == VMCACHE_SHARED ? upgrade<SharedGuard>(handle, guard_of(*read), page)
                                   : upgrade<ExclusiveGuard>(handle, guard_of(*read), page);
@@ -219,6 +229,7 @@ int vmcache_unpin(struct vmcache_pin* pin) {
 int vmcache_allocate(struct vmcache_pool* pool, unsigned order, struct vmcache_page* page) {
   constexpr const char* kCall = "vmcache_allocate";
   if (const int code = begin(kCall, pool, VMCACHE_EXCLUSIVE, page)) return code;
+  if (const int code = pool->refuse_database(kCall)) return code;
   return guarded(kCall, [&] {
     NewSlot slot;
     slot.fill(*pool, pool->pool().allocate(order), page);
@@ -235,6 +246,7 @@ int vmcache_free(struct vmcache_page* page) {
                 "%s: page %llu is fixed in shared mode: allowed is "
                 "VMCACHE_EXCLUSIVE",
                 kCall, static_cast<unsigned long long>(page->page_id));
+  if (const int refused = slot->handle->refuse_database(kCall)) return refused;
   ExclusiveGuard guard{slot->page};
   code = guarded(kCall, [&] { slot->handle->pool().free(std::move(guard)); });
   if (code != VMCACHE_OK) {
@@ -249,6 +261,7 @@ int vmcache_free(struct vmcache_page* page) {
 int vmcache_free_extent(struct vmcache_pool* pool, uint64_t page_id, unsigned order) {
   constexpr const char* kCall = "vmcache_free_extent";
   if (pool == nullptr) return fail_null(kCall, "pool");
+  if (const int code = pool->refuse_database(kCall)) return code;
   return guarded(kCall, [&] {
     if (pool->pool().try_free({page_id, order})) return int{VMCACHE_OK};
     return answer(VMCACHE_BUSY, "vmcache_free_extent: a latch, a fault or a pin is in the way");

@@ -107,6 +107,11 @@ void vmcache_pool::keep_until_the_end(std::shared_ptr<void> object) {
   _kept.push_back(std::move(object));
 }
 
+void vmcache_pool::let_go(const std::shared_ptr<void>& object) noexcept {
+  const std::lock_guard lock(_mutex);
+  std::erase(_kept, object);
+}
+
 void vmcache_pool::log_format(int level, const char* format, ...) noexcept {
   std::array<char, 256> line;
   std::va_list arguments;
@@ -114,6 +119,12 @@ void vmcache_pool::log_format(int level, const char* format, ...) noexcept {
   std::vsnprintf(line.data(), line.size(), format, arguments);
   va_end(arguments);
   _logger->log(level, line.data());
+}
+
+int vmcache_pool::refuse_database(const char* call) const noexcept {
+  if (!of_database()) return VMCACHE_OK;
+  return vmcache::capi::fail(VMCACHE_INVALID_OPTION,
+                             "%s: the pool is a database's, which does that itself", call);
 }
 
 int vmcache_pool::refuse_if_used(const char* call) noexcept {
@@ -148,16 +159,14 @@ int vmcache_pool_open(const struct vmcache_pool_options* options, struct vmcache
 int vmcache_pool_close(struct vmcache_pool* pool) {
   constexpr const char* kCall = "vmcache_pool_close";
   if (pool == nullptr) return fail_null(kCall, "pool");
-  if (pool->of_database())
-    return fail(VMCACHE_INVALID_OPTION, "%s: it is a database's: close that", kCall);
+  if (const int code = pool->refuse_database(kCall)) return code;
   return guarded(kCall, [&] { pool->pool().close(); });
 }
 
 int vmcache_pool_destroy(struct vmcache_pool* pool) {
   constexpr const char* kCall = "vmcache_pool_destroy";
   if (pool == nullptr) return VMCACHE_OK;
-  if (pool->of_database())
-    return fail(VMCACHE_INVALID_OPTION, "%s: it is a database's: destroy that", kCall);
+  if (const int code = pool->refuse_database(kCall)) return code;
   // A child of fork() has the parent's threads' pages in its tables, but nobody who holds them.
   if (pool->process().here()) {
     if (const int busy = pool->refuse_if_used(kCall)) return busy;
@@ -190,6 +199,7 @@ int vmcache_pool_root(struct vmcache_pool* pool, unsigned index, uint64_t* page_
 int vmcache_pool_set_root(struct vmcache_pool* pool, unsigned index, uint64_t page_id) {
   constexpr const char* kCall = "vmcache_pool_set_root";
   if (pool == nullptr) return fail_null(kCall, "pool");
+  if (const int code = pool->refuse_database(kCall)) return code;
   return guarded(kCall, [&] { pool->pool().set_root(index, page_id); });
 }
 

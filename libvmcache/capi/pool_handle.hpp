@@ -67,6 +67,7 @@ struct vmcache_pool {
   vmcache_pool& operator=(const vmcache_pool&) = delete;
 
   [[nodiscard]] vmcache::BufferPool& pool() noexcept { return _pool; }
+  [[nodiscard]] const vmcache::BufferPool& pool() const noexcept { return _pool; }
   [[nodiscard]] bool of_database() const noexcept { return _own == nullptr; }
   [[nodiscard]] const vmcache::detail::OwnProcess& process() const noexcept { return _process; }
   //! Not used again in this process, unlike the address.
@@ -76,9 +77,14 @@ struct vmcache_pool {
   [[nodiscard]] std::atomic<std::uint64_t>& uses() noexcept { return _uses; }
   //! Keeps what the pool may call until the pool is gone.
   void keep_until_the_end(std::shared_ptr<void> object);
+  //! Undoes that.
+  void let_go(const std::shared_ptr<void>& object) noexcept;
 
   [[gnu::format(printf, 3, 4)]] void log_format(int level, const char* format, ...) noexcept;
 
+  //! VMCACHE_INVALID_OPTION, with a message, if it is a database's: for what would change pages
+  //! behind the back of its log.
+  [[nodiscard]] int refuse_database(const char* call) const noexcept;
   //! VMCACHE_BUSY, with a message, if something that was made from the handle is alive.
   [[nodiscard]] int refuse_if_used(const char* call) noexcept;
 
