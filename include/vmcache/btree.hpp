@@ -15,10 +15,11 @@
 #include "vmcache/detail/btree/read_operations.hpp"
 #include "vmcache/detail/btree/tree_context.hpp"
 #include "vmcache/detail/btree/write_operations.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/function_ref.hpp"
 #include "vmcache/worker.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! What verify() found.
 struct BTreeShape {

@@ -11,6 +11,7 @@
 
 #include "vmcache/detail/fault.hpp"
 #include "vmcache/error.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/file.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/operation.hpp"
@@ -20,7 +21,7 @@
 #include "vmcache/stats.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 namespace detail {
 class PoolCore;

@@ -7,7 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! A key or a value: bytes that another object owns. Converts from spans, string views, strings and
 //! literals (without their terminating zero).

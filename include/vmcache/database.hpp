@@ -12,12 +12,13 @@
 
 #include "vmcache/btree.hpp"
 #include "vmcache/buffer_pool.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/task.hpp"
 #include "vmcache/worker.hpp"
 #include "vmcache/write_ahead_log.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 struct DatabaseOptions {
   //! The database sets page_header, write_ahead, change_log, recovered and allow_unclean itself.

@@ -6,9 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include "vmcache/export.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! What went wrong, from the caller's point of view. Error::os_error() has the errno behind it, if
 //! there is one.

@@ -8,11 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "vmcache/export.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/page_format.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 namespace detail {
 class RawFile;

@@ -5,7 +5,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! Refers to a callable that another object owns and that outlives the reference. (std::function
 //! would copy the callable, and allocate.)

@@ -10,10 +10,11 @@
 #include <cstddef>
 #include <utility>
 
+#include "vmcache/export.hpp"
 #include "vmcache/page_state.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 class BufferPool;
 class ExclusiveGuard;

@@ -7,7 +7,9 @@
 #include <array>
 #include <cstdint>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! Random, chosen when the database is created. All zeros: none.
 using DatabaseId = std::array<std::uint8_t, 16>;

@@ -12,10 +12,11 @@
 #include <cstdint>
 
 #include "vmcache/error.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 class BufferPool;
 

@@ -10,12 +10,13 @@
 #include <string_view>
 #include <vector>
 
+#include "vmcache/export.hpp"
 #include "vmcache/identity.hpp"
 #include "vmcache/storage.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 enum class LogLevel : std::uint8_t { kInfo, kWarning, kError };
 //! Any thread that uses the pool may call it, but no two at the same time. It must not call the

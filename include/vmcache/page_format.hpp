@@ -6,9 +6,10 @@
 #include <span>
 
 #include "vmcache/error.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/write_ahead.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! What the pages of a file look like in storage, where that is not what they look like in memory
 //! (FileOptions::format): checksums, encryption, the place of the LSN. PageHeader is one of these.

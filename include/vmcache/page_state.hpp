@@ -54,7 +54,9 @@
 #include <atomic>
 #include <cstdint>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! A value of the state word. Cheap to copy; compared as a whole.
 struct PageState {

@@ -4,9 +4,10 @@
 #include <cstddef>
 #include <utility>
 
+#include "vmcache/export.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 class BufferPool;
 

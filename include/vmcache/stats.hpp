@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! Counts durations in buckets whose width grows with the value. There are 8 for each power of two,
 //! so a bucket is about 9 % wide.

@@ -11,7 +11,9 @@
 #include <span>
 #include <string>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 struct FileTarget;
 

@@ -6,7 +6,9 @@
 #include <optional>
 #include <utility>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 template <typename T>
 class Task;

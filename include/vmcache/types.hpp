@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! Bytes of a page: the unit of translation, of the page area and of the file.
 inline constexpr std::size_t kPageSize = 4096;

@@ -15,12 +15,13 @@
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/detail/awaiters.hpp"
 #include "vmcache/detail/worker_core.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/operation.hpp"
 #include "vmcache/task.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! One thread makes and uses a Worker. In another thread run() and spawn(), and what tasks await,
 //! throw Error kWrongThread, because the ring belongs to the thread that made it. Destroy a Worker

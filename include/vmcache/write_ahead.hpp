@@ -10,10 +10,11 @@
 #include <span>
 
 #include "vmcache/bytes.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! A position in a log. Positions only grow; 0 is before everything.
 using Lsn = std::uint64_t;

@@ -16,12 +16,13 @@
 
 #include "vmcache/bytes.hpp"
 #include "vmcache/detail/own_process.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/identity.hpp"
 #include "vmcache/options.hpp"
 #include "vmcache/storage.hpp"
 #include "vmcache/write_ahead.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 class LogBuffer;
 class LogMasters;

@@ -24,7 +24,7 @@ namespace vmcache::detail {
 class PoolCore;
 
 //! Thread-safe, but for what File says.
-class RawFile {
+class VMCACHE_LOCAL RawFile {
  public:
   //! Opens the file and gives it a range. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported,
   //! kDatabaseFull.

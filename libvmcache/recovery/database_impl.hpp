@@ -20,7 +20,7 @@
 namespace vmcache {
 
 //! The parts of a Database (docs/design.md, "The database"), and what it refuses.
-class Database::Impl {
+class VMCACHE_LOCAL Database::Impl {
  public:
   explicit Impl(const DatabaseOptions& options);
   ~Impl() = default;

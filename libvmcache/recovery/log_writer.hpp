@@ -14,7 +14,7 @@ namespace vmcache {
 
 //! The thread that writes a log's buffer and flushes, and the threads that wait for it. One flush
 //! serves all who wait. Thread-safe, except for start() and the destructor.
-class LogWriter {
+class VMCACHE_LOCAL LogWriter {
  public:
   //! Sets `progress`. All arguments must outlive it.
   LogWriter(Storage& storage, LogBuffer& buffer, std::uint64_t capacity,

@@ -15,7 +15,7 @@ namespace vmcache {
 
 //! Opens a database's page file and recovers it from the log, or creates both. Exists only while
 //! the database opens. One thread's.
-class Opening {
+class VMCACHE_LOCAL Opening {
  public:
   //! Opens the page file. Throws Error.
   Opening(const DatabaseOptions& options, WriteAheadLog& log, ChangeRecorder& recorder,

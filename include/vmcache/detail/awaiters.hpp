@@ -13,10 +13,12 @@
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/detail/fault.hpp"
 #include "vmcache/detail/worker_core.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/operation.hpp"
 
-namespace vmcache::detail {
+namespace vmcache {
+namespace VMCACHE_EXPORT detail {
 
 //! A request on behalf of one suspended task.
 class FaultAwaiter {
@@ -218,4 +220,5 @@ class YieldAwaiter {
   WorkerCore& _worker;
 };
 
-}  // namespace vmcache::detail
+}  // namespace detail
+}  // namespace vmcache

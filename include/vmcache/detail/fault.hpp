@@ -7,11 +7,12 @@
 #include <cstdint>
 
 #include "vmcache/error.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/page_state.hpp"
 #include "vmcache/storage.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! One request to the fault engine. The caller fills it in. From then until it has ended, it
 //! belongs to the engine.

@@ -30,7 +30,10 @@
 #include <memory>
 #include <new>
 
-namespace vmcache::detail {
+#include "vmcache/export.hpp"
+
+namespace vmcache {
+namespace VMCACHE_EXPORT detail {
 
 //! Remembers the process that made it. Thread-safe.
 class OwnProcess {
@@ -74,4 +77,5 @@ void begin_anew(T& object) noexcept {
   ::new (static_cast<void*>(&object)) T();
 }
 
-}  // namespace vmcache::detail
+}  // namespace detail
+}  // namespace vmcache

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 
-namespace vmcache {
+#include "vmcache/export.hpp"
+
+namespace VMCACHE_EXPORT vmcache {
 
 //! Says that this is a loop that waits for another thread.
 inline void relax() noexcept {

@@ -12,8 +12,10 @@
 
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/detail/fault.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache::detail {
+namespace vmcache {
+namespace VMCACHE_EXPORT detail {
 
 class EngineLease;
 
@@ -54,4 +56,5 @@ class WorkerCore {
   std::vector<std::coroutine_handle<>> _ready;
 };
 
-}  // namespace vmcache::detail
+}  // namespace detail
+}  // namespace vmcache

@@ -7,8 +7,9 @@
 
 #include "vmcache/detail/btree/key_buffer.hpp"
 #include "vmcache/detail/btree/read_operations.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! Where a scan begins. The key's bytes are needed only while a call that takes a bound runs.
 struct Bound {

@@ -12,9 +12,11 @@
 #include "vmcache/detail/btree/node_reader.hpp"
 #include "vmcache/detail/btree/tree_context.hpp"
 #include "vmcache/detail/processor.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/operation.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! How often a step that was overtaken by a writer starts again before it lets others run.
 inline constexpr unsigned kRestartsInStep = 16;
@@ -180,4 +182,5 @@ class LastStep {
   OptimisticGuard _parent;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

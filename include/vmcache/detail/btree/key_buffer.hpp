@@ -7,8 +7,10 @@
 #include "vmcache/bytes.hpp"
 #include "vmcache/detail/btree/node_layout.hpp"
 #include "vmcache/detail/btree/node_reader.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! A whole key, put together from prefix and suffix.
 class KeyBuffer {
@@ -30,4 +32,5 @@ class KeyBuffer {
   std::array<std::byte, kMaxKey> _bytes;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

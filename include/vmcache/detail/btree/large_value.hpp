@@ -16,9 +16,11 @@
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/bytes.hpp"
 #include "vmcache/detail/btree/node_layout.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/write_ahead.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! Longest value: 64 extents of 1 MiB.
 inline constexpr std::uint64_t kMaxValue = std::uint64_t{64} * (kPageSize << kMaxOrder);
@@ -98,4 +100,5 @@ class LargeReader {
   std::size_t _next = 0;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

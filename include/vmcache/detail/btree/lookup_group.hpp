@@ -13,8 +13,10 @@
 
 #include "vmcache/detail/btree/descent.hpp"
 #include "vmcache/detail/btree/read_operations.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! Looks up to kSize keys together. Holds no latch between its calls.
 class LookupGroup {
@@ -235,4 +237,5 @@ class LookupEach {
   Next _next = Next::kGroup;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

@@ -23,10 +23,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "vmcache/export.hpp"
 #include "vmcache/types.hpp"
 #include "vmcache/write_ahead.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! Bytes at the front of every node that the tree leaves to the page header (LSN, checksum).
 inline constexpr std::size_t kReservedBytes = sizeof(PageHeader);
@@ -97,4 +99,5 @@ inline constexpr std::size_t kUnderfullBytes = kNodeCapacity * 2 / 5;
 //! insert from splitting the node again.
 inline constexpr std::size_t kMergedBytesMax = kNodeCapacity * 7 / 8;
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

@@ -13,8 +13,10 @@
 
 #include "vmcache/bytes.hpp"
 #include "vmcache/detail/btree/node_layout.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! How a search of a node chooses its way. The results are the same.
 enum class Search : std::uint8_t {
@@ -413,4 +415,5 @@ class NodeReader {
   unsigned _slot_shift;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

@@ -11,8 +11,10 @@
 
 #include "vmcache/detail/btree/descent.hpp"
 #include "vmcache/detail/btree/large_value.hpp"
+#include "vmcache/export.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! Where a look-up puts the value: the caller's memory.
 class CallerBuffer {
@@ -251,4 +253,5 @@ class ReadLeafOp {
   std::byte* _page;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "vmcache/buffer_pool.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! What the operations of one BTree object share. Thread-safe.
 class TreeContext {
@@ -123,4 +125,5 @@ class TreeContext {
 //! The page contradicts itself or its parent. Throws Error kCorrupt.
 [[noreturn]] void throw_corrupt(PageId page_id, const char* what);
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache

@@ -11,9 +11,11 @@
 
 #include "vmcache/detail/btree/descent.hpp"
 #include "vmcache/detail/btree/large_value.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/function_ref.hpp"
 
-namespace vmcache::btree {
+namespace vmcache {
+namespace VMCACHE_EXPORT btree {
 
 //! The common part of inserts and erases: splits, merges, and freeing pages. Each split or merge is
 //! complete in itself, so an operation may end between two of them.
@@ -176,4 +178,5 @@ class EraseOp : public Restructurer {
   bool _underfull = false;
 };
 
-}  // namespace vmcache::btree
+}  // namespace btree
+}  // namespace vmcache
