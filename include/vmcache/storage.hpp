@@ -75,6 +75,9 @@ class IoQueue {
   //! the end, failed or not.
   virtual std::size_t reap(std::span<IoRequest*> completed, unsigned wait_for,
                            std::uint64_t timeout_ns) = 0;
+  //! From now on adds to this eventfd, and to no earlier one, when a request completes, perhaps
+  //! too often. False if it cannot. Called on the thread that uses the queue.
+  [[nodiscard]] virtual bool announce(int /*event_fd*/) noexcept { return false; }
   //! Time, since the last call of this function, that waiting by polling has spent without finding
   //! a completion.
   [[nodiscard]] virtual std::uint64_t take_empty_poll_ns() noexcept { return 0; }

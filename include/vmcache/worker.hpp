@@ -8,6 +8,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <random>
 #include <span>
 #include <vector>
@@ -22,6 +23,9 @@
 #include "vmcache/types.hpp"
 
 namespace VMCACHE_EXPORT vmcache {
+namespace detail {
+class WorkerSignal;
+}
 
 //! One thread makes and uses a Worker. In another thread run() and spawn(), and what tasks await,
 //! throw Error kWrongThread, because the ring belongs to the thread that made it. Destroy a Worker
@@ -44,6 +48,21 @@ class Worker : public detail::WorkerCore {
   //! there was one. Throws Error kWrongThread; kInvalidOption in a task of this Worker. Throws
   //! kWrongProcess in the child if a task has called fork(); the tasks do not go on there.
   void run();
+
+  //! \name For a loop of the embedder's, instead of run()
+  //! @{
+  //! Runs one round: the tasks that may go on, once each, and one turn of the fault engine. Never
+  //! waits. Returns the number of tasks that have not ended. Throws as run() does; the other tasks
+  //! are then as before, and the next call goes on with them.
+  std::size_t poll();
+  //! A descriptor that poll(2), epoll and select find readable when poll() may have something to
+  //! do. It may be readable too often: now and then, for example, while a task waits for a latch of
+  //! another thread. Stays the same until the Worker is destroyed, which closes it. Do not read
+  //! from it.
+  //! Throws Error kOutOfMemory (no descriptor is left: os_error()), kWrongThread, kWrongProcess.
+  [[nodiscard]] int fd();
+  //! @}
+
   //! Number of spawned tasks that have not ended.
   [[nodiscard]] std::size_t tasks() const noexcept { return _alive; }
 
@@ -83,6 +102,9 @@ class Worker : public detail::WorkerCore {
  private:
   struct Detached;
   static Detached drive(Worker& worker, Task<void> task);
+  void round(bool may_wait);
+  void set_signal() noexcept;
+  void throw_first_error();
   void resume_ready();
   void change_order() noexcept;
 
@@ -90,6 +112,7 @@ class Worker : public detail::WorkerCore {
   std::minstd_rand _random;  // chooses the task that runs first
   std::size_t _alive = 0;
   bool _has_run = false;
+  std::unique_ptr<detail::WorkerSignal> _signal;
   std::exception_ptr _first_error;
 };
 

@@ -19,6 +19,10 @@ constexpr std::uint64_t kPollNs = 50'000;
 constexpr std::uint64_t kLongPollNs = 1'000'000;
 constexpr std::uint64_t kPollShare = 8;
 constexpr std::uint64_t kIdleWaitNs = 100'000'000;
+// While I/O is in flight: in a loop that hears of completions, for what none announces (a command
+// that is to be submitted again), and in one that does not.
+constexpr std::uint64_t kHeardNs = 10'000'000;
+constexpr std::uint64_t kUnheardNs = 200'000;
 
 // A turn costs a page-table call and a submission, whatever it brings; so it waits for a share of
 // the reads in flight, and leaves the device the others to work on. What `vmbench io` asks of a
@@ -145,6 +149,13 @@ void Engine::wait(bool may_wait) {
     if (share > 1 && read_ns > 0 && reap(share, std::min(read_ns, kIdleWaitNs))) return;
     reap(1, kIdleWaitNs);
   }
+}
+
+std::uint64_t Engine::wants_turn_in_ns(bool hears) const noexcept {
+  if (_requests.has_new()) return 0;
+  if (_requests.waits() || !_faults.empty() || _writer.holds()) return poll_ns();
+  if (in_flight() > 0) return hears ? kHeardNs : kUnheardNs;
+  return _ends.unfinished() > 0 ? 0 : kNoTurn;
 }
 
 std::uint64_t Engine::poll_ns() const noexcept {

@@ -139,6 +139,11 @@ class Engine {
   //! bind(), reserve() and PageWriter::reserve() have reserved everything. So a turn cannot fail
   //! half-way, with latches held and requests of others under way.
   void turn(bool may_wait);
+  //! For a loop that is not the engine's own: in how many ns it wants the next turn; 0: at once;
+  //! kNoTurn: it wants none. `hears`: completions are announced to that loop, which comes earlier
+  //! then.
+  [[nodiscard]] std::uint64_t wants_turn_in_ns(bool hears) const noexcept;
+  static constexpr std::uint64_t kNoTurn = ~std::uint64_t{0};
   //! Turns until every request that was started has ended.
   void drain();
   [[nodiscard]] bool idle() const noexcept;
@@ -165,6 +170,8 @@ class Engine {
 
   [[nodiscard]] const EngineCounters& counters() const noexcept { return _base.counters; }
   [[nodiscard]] unsigned in_flight() const noexcept { return _io.in_flight(); }
+  //! As IoQueue::announce().
+  [[nodiscard]] bool announce(int event_fd) noexcept { return _io.announce(event_fd); }
   //! The number of the engine, and of its context in the memory.
   [[nodiscard]] unsigned context() const noexcept { return _base.context; }
   //! A Worker's thread calls leave() when it goes to run tasks, and come_back() when it returns to

@@ -35,6 +35,10 @@ class IoChannel {
 
   [[nodiscard]] std::size_t depth() const noexcept { return _queue->depth(); }
   [[nodiscard]] unsigned in_flight() const noexcept { return _queue ? _queue->in_flight() : 0; }
+  //! As IoQueue::announce(). Of the queue that there is now.
+  [[nodiscard]] bool announce(int event_fd) noexcept {
+    return _queue && _queue->announce(event_fd);
+  }
   [[nodiscard]] bool nothing_prepared() const noexcept { return _prepared.empty(); }
   //! Requests that can still be prepared.
   [[nodiscard]] std::size_t room() const noexcept {

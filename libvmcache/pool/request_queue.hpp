@@ -39,6 +39,8 @@ class RequestQueue {
     if (!_pausing.empty()) end_all_pauses();
   }
 
+  //! Whether there are requests that no turn has looked at yet.
+  [[nodiscard]] bool has_new() const noexcept { return !_arrived.empty(); }
   //! Whether requests wait for what no completion announces: a latch, another engine's load.
   [[nodiscard]] bool waits() const noexcept { return !_waiting.empty() || !_pausing.empty(); }
   //! Since when the latest of them waits (CLOCK_MONOTONIC); 0 if none does.

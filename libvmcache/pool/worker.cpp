@@ -9,6 +9,7 @@
 #include "pool/freeing.hpp"
 #include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/worker_signal.hpp"
 #include "pool/write_back.hpp"
 #include "vmcache/detail/own_process.hpp"
 
@@ -45,7 +46,11 @@ Worker::~Worker() {
     for (const std::coroutine_handle<> task : _ready) task.destroy();
     _alive = 0;
   }
-  if (here && _alive == 0 && (*_engine)->idle()) return;
+  if (here && _alive == 0) {
+    // After poll(), writes of victims may be in flight. They end by themselves.
+    if (std::this_thread::get_id() == _thread) (*_engine)->drain();
+    if ((*_engine)->idle()) return;
+  }
   // Requests in the frames of suspended tasks may be under way.
   detail::abandon(_engine);
   if (here)
@@ -64,6 +69,7 @@ void Worker::spawn(Task<void> task) {
   const std::coroutine_handle<> handle = drive(*this, std::move(task)).handle;
   ++_alive;
   make_ready(handle);
+  if (_signal) _signal->set(0);
 }
 
 void Worker::run() {
@@ -72,15 +78,59 @@ void Worker::run() {
     throw Error(Errc::kInvalidOption, "run: called in a task of the same Worker");
   _has_run = true;
   detail::Engine& engine = **_engine;
-  const detail::EngineOfThread own(detail::core_of(_pool), engine);
-  while (_alive > 0) {
-    engine.leave();
-    resume_ready();
-    engine.come_back();
-    detail::core_of(_pool).process.require("the Worker");  // a task may have forked
-    engine.turn(_ready.empty() && _alive > 0);
+  {
+    const detail::EngineOfThread own(detail::core_of(_pool), engine);
+    while (_alive > 0) round(true);
+    engine.drain();
   }
-  engine.drain();
+  if (_signal) _signal->set(detail::Engine::kNoTurn);
+  throw_first_error();
+}
+
+std::size_t Worker::poll() {
+  require_usable();
+  if (detail::runs_on_thread(**_engine))
+    throw Error(Errc::kInvalidOption, "poll: called in a task of the same Worker");
+  _has_run = true;
+  detail::Engine& engine = **_engine;
+  if (_signal) _signal->clear();  // before the round looks for what it announces
+  {
+    const detail::EngineOfThread own(detail::core_of(_pool), engine);
+    round(false);
+  }
+  // Whoever waits for a page that is being loaded here may wait in vain: the next call may be far.
+  engine.leave();
+  set_signal();
+  throw_first_error();
+  return _alive;
+}
+
+int Worker::fd() {
+  require_usable();
+  if (!_signal) {
+    auto signal = std::make_unique<detail::WorkerSignal>();
+    signal->announced = (*_engine)->announce(signal->event_fd());
+    _signal = std::move(signal);
+    set_signal();
+  }
+  return _signal->fd();
+}
+
+void Worker::set_signal() noexcept {
+  if (!_signal) return;
+  _signal->set(_ready.empty() ? (*_engine)->wants_turn_in_ns(_signal->announced) : 0);
+}
+
+void Worker::round(bool may_wait) {
+  detail::Engine& engine = **_engine;
+  engine.leave();
+  resume_ready();
+  engine.come_back();
+  detail::core_of(_pool).process.require("the Worker");  // a task may have forked
+  engine.turn(may_wait && _ready.empty() && _alive > 0);
+}
+
+void Worker::throw_first_error() {
   if (_first_error) std::rethrow_exception(std::exchange(_first_error, nullptr));
 }
 

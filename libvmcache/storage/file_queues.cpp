@@ -37,6 +37,9 @@ class JoinedQueue final : public IoQueue {
   }
   [[nodiscard]] bool polled() const noexcept override { return _database->polled(); }
   [[nodiscard]] bool serves_files() const noexcept override { return true; }
+  [[nodiscard]] bool announce(int event_fd) noexcept override {
+    return _database->announce(event_fd) && _files->announce(event_fd);
+  }
 
   void submit(std::span<IoRequest* const> requests) override {
     _of_database.clear();

@@ -20,6 +20,7 @@ class LimitedQueue final : public IoQueue {
   [[nodiscard]] unsigned depth() const noexcept override { return _queue->depth(); }
   [[nodiscard]] bool polled() const noexcept override { return _queue->polled(); }
   [[nodiscard]] bool serves_files() const noexcept override { return _queue->serves_files(); }
+  [[nodiscard]] bool announce(int event_fd) noexcept override { return _queue->announce(event_fd); }
   [[nodiscard]] unsigned in_flight() const noexcept override {
     return _queue->in_flight() + static_cast<unsigned>(_refused.size());
   }

@@ -79,6 +79,12 @@ class RingQueue final : public IoQueue {
   [[nodiscard]] unsigned in_flight() const noexcept override { return _in_flight; }
   [[nodiscard]] bool polled() const noexcept override { return _settings.polled; }
   [[nodiscard]] bool serves_files() const noexcept override { return !_settings.polled; }
+  //! Not the ring's own descriptor: with deferred work nobody wakes those who wait for that one.
+  [[nodiscard]] bool announce(int event_fd) noexcept override {
+    if (_settings.polled) return false;
+    (void)::io_uring_unregister_eventfd(&_ring);
+    return ::io_uring_register_eventfd(&_ring, event_fd) == 0;
+  }
 
   void submit(std::span<IoRequest* const> requests) override {
     let_go_of_memory();
