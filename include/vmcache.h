@@ -32,6 +32,7 @@
 #include "vmcache/c/database.h"
 #include "vmcache/c/error.h"
 #include "vmcache/c/file.h"
+#include "vmcache/c/io.h"
 #include "vmcache/c/page.h"
 #include "vmcache/c/pool.h"
 #include "vmcache/c/tree.h"

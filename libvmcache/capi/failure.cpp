@@ -104,15 +104,13 @@ const char* vmcache_last_message(void) {
 }
 
 int vmcache_last_failure(struct vmcache_failure* failure) {
-  // Reporting a wrong size must not replace the failure that is asked for.
-  const vmcache::capi::LastFailure kept = last;
   struct vmcache_failure all {};
-  all.code = kept.code;
-  all.os_error = kept.status.os_error;
-  all.page_id = kept.status.page_id;
-  all.device_status = kept.status.device_status;
-  all.expected = kept.status.expected;
-  all.found = kept.status.found;
+  all.code = last.code;
+  all.os_error = last.status.os_error;
+  all.page_id = last.status.page_id;
+  all.device_status = last.status.device_status;
+  all.expected = last.status.expected;
+  all.found = last.status.found;
   return vmcache::capi::give_struct("vmcache_last_failure", "failure", all, failure);
 }
 

@@ -84,7 +84,8 @@ struct vmcache_file {
   vmcache_file(vmcache_pool& pool, std::shared_ptr<Hooks> of_file,
                const vmcache::FileOptions& options)
       : use(pool.uses()), handle(pool), hooks(std::move(of_file)) {
-    handle.keep_until_the_end(hooks);  // what cannot be closed may still call them
+    handle.process().require("the pool");  // before a lock that a thread of the parent may have
+    handle.keep_until_the_end(hooks);      // what cannot be closed may still call them
     try {
       file = handle.pool().open_file(options);
     } catch (...) {

@@ -49,9 +49,11 @@ class ThreadPages {
       HeldBlock* const next = block->next_of_thread;
       for (HeldPage& slot : block->slots) {
         if (slot.use.load(std::memory_order_relaxed) == 0) continue;
-        slot.handle->log_format(VMCACHE_LOG_WARNING,
-                                "a thread has ended with page %llu fixed: it is unfixed",
-                                static_cast<unsigned long long>(slot.page.page_id()));
+        // In a child of fork() another thread may have had the callback, and its lock, for ever.
+        if (slot.handle->process().here())
+          slot.handle->log_format(VMCACHE_LOG_WARNING,
+                                  "a thread has ended with page %llu fixed: it is unfixed",
+                                  static_cast<unsigned long long>(slot.page.page_id()));
         release(slot);
       }
       block->owner.store(0, std::memory_order_release);  // pairs with adopt()

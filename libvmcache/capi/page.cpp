@@ -4,6 +4,7 @@
 
 #include "capi/failure.hpp"
 #include "capi/held_pages.hpp"
+#include "capi/new_slot.hpp"
 #include "capi/pool_handle.hpp"
 #include "vmcache.h"
 #include "vmcache/buffer_pool.hpp"
@@ -13,52 +14,12 @@ namespace {
 
 using Page = struct vmcache_page;
 
-//! A slot that goes back unless something was put into it.
-class NewSlot {
- public:
-  NewSlot() : _slot(take_slot()) {
-    if (_slot == nullptr)
-      throw Error(Errc::kWrongThread, "this thread is ending and cannot fix pages any more");
-  }
-  ~NewSlot() {
-    if (_slot != nullptr) give_back(_slot);
-  }
-  NewSlot(const NewSlot&) = delete;
-  NewSlot& operator=(const NewSlot&) = delete;
-
-  void fill(vmcache_pool& handle, SharedGuard&& guard, Page* page) noexcept {
-    void* data = handle.pool().address(guard.page_id());
-    keep(std::exchange(_slot, nullptr), &handle, guard.detach(), false, data, page);
-  }
-  void fill(vmcache_pool& handle, ExclusiveGuard&& guard, Page* page) noexcept {
-    void* data = guard.data();
-    keep(std::exchange(_slot, nullptr), &handle, guard.detach(), true, data, page);
-  }
-
- private:
-  HeldPage* _slot;
-};
-
-int fail_mode(const char* call, int mode) noexcept {
-  return fail(VMCACHE_INVALID_OPTION,
-              "%s: mode is %d: allowed are VMCACHE_SHARED (1) and VMCACHE_EXCLUSIVE (2)", call,
-              mode);
-}
-
 //! Checks what all calls have that make a vmcache_page, and clears it.
 int begin(const char* call, const vmcache_pool* pool, int mode, Page* page) noexcept {
   if (page == nullptr) return fail_null(call, "page");
   *page = {};
   if (pool == nullptr) return fail_null(call, "pool");
-  if (mode != VMCACHE_SHARED && mode != VMCACHE_EXCLUSIVE) return fail_mode(call, mode);
-  return VMCACHE_OK;
-}
-
-//! Pages of a database change by transactions only; those of files in its pool are their owner's.
-int refuse_change(const char* call, const vmcache_pool& pool, PageId page_id, int mode) noexcept {
-  if (mode == VMCACHE_SHARED || !pool.of_database() || !pool.pool().contains(page_id))
-    return VMCACHE_OK;
-  return pool.refuse_database(call);
+  return check_mode(call, mode);
 }
 
 template <typename Guard>
@@ -125,7 +86,7 @@ int vmcache_fix(struct vmcache_pool* pool, uint64_t page_id, unsigned order, int
                 struct vmcache_page* page) {
   constexpr const char* kCall = "vmcache_fix";
   if (const int code = begin(kCall, pool, mode, page)) return code;
-  if (const int code = refuse_change(kCall, *pool, page_id, mode)) return code;
+  if (const int code = pool->refuse_change(kCall, page_id, mode)) return code;
   return guarded(kCall, [&] {
     NewSlot slot;
     if (mode == VMCACHE_SHARED) {
@@ -140,7 +101,7 @@ int vmcache_try_fix(struct vmcache_pool* pool, uint64_t page_id, unsigned order,
                     struct vmcache_page* page) {
   constexpr const char* kCall = "vmcache_try_fix";
   if (const int code = begin(kCall, pool, mode, page)) return code;
-  if (const int code = refuse_change(kCall, *pool, page_id, mode)) return code;
+  if (const int code = pool->refuse_change(kCall, page_id, mode)) return code;
   return guarded(kCall, [&] {
     return mode == VMCACHE_SHARED
                ? capi::try_fix<SharedGuard>(kCall, *pool, page_id, order, page)
@@ -185,9 +146,9 @@ int vmcache_read_upgrade(const struct vmcache_read* read, int mode, struct vmcac
   *page = {};
   if (read == nullptr) return fail_null(kCall, "read");
   if (read->opaque[0] == 0) return fail(VMCACHE_INVALID_OPTION, "%s: read has not begun", kCall);
-  if (mode != VMCACHE_SHARED && mode != VMCACHE_EXCLUSIVE) return fail_mode(kCall, mode);
+  if (const int code = check_mode(kCall, mode)) return code;
   vmcache_pool& handle = *reinterpret_cast<vmcache_pool*>(read->opaque[0]);
-  if (const int code = refuse_change(kCall, handle, read->page_id, mode)) return code;
+  if (const int code = handle.refuse_change(kCall, read->page_id, mode)) return code;
   return guarded(kCall, [&] {
     return mode == VMCACHE_SHARED ? upgrade<SharedGuard>(handle, guard_of(*read), page)
                                   : upgrade<ExclusiveGuard>(handle, guard_of(*read), page);

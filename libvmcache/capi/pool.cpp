@@ -48,6 +48,13 @@ void Logger::log(int level, std::string_view text) noexcept {
   _callback(_user, level, line.data());
 }
 
+int check_mode(const char* call, int mode) noexcept {
+  if (mode == VMCACHE_SHARED || mode == VMCACHE_EXCLUSIVE) return VMCACHE_OK;
+  return fail(VMCACHE_INVALID_OPTION,
+              "%s: mode is %d: allowed are VMCACHE_SHARED (1) and VMCACHE_EXCLUSIVE (2)", call,
+              mode);
+}
+
 int pool_options_of(const char* call, const struct vmcache_pool_options* given,
                     PoolOptions& options, std::shared_ptr<Logger>& logger) {
   struct vmcache_pool_options from;

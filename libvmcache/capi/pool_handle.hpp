@@ -36,6 +36,9 @@ class Logger {
 [[nodiscard]] int pool_options_of(const char* call, const struct vmcache_pool_options* given,
                                   PoolOptions& options, std::shared_ptr<Logger>& logger);
 
+//! VMCACHE_INVALID_OPTION, with a message, for what is no enum vmcache_mode.
+[[nodiscard]] int check_mode(const char* call, int mode) noexcept;
+
 //! Counts a handle that was made from another one while it lives.
 class Use {
  public:
@@ -85,6 +88,12 @@ struct vmcache_pool {
   //! VMCACHE_INVALID_OPTION, with a message, if it is a database's: for what would change pages
   //! behind the back of its log.
   [[nodiscard]] int refuse_database(const char* call) const noexcept;
+  //! The same for an exclusive fix of a page of a database; those of files are their owner's.
+  [[nodiscard]] int refuse_change(const char* call, vmcache::PageId page_id,
+                                  int mode) const noexcept {
+    if (mode == VMCACHE_SHARED || !of_database() || !_pool.contains(page_id)) return VMCACHE_OK;
+    return refuse_database(call);
+  }
   //! VMCACHE_BUSY, with a message, if something that was made from the handle is alive.
   [[nodiscard]] int refuse_if_used(const char* call) noexcept;
 
