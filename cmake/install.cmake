@@ -4,6 +4,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS vmcache EXPORT vmcacheTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(FILES include/vmcache.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY include/vmcache DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/uapi/linux/exmap.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/linux)
 install(EXPORT vmcacheTargets NAMESPACE vmcache:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
@@ -15,6 +16,7 @@ install(FILES ${PROJECT_BINARY_DIR}/vmcacheConfig.cmake
         ${PROJECT_BINARY_DIR}/vmcacheConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
 install(FILES docs/man/libvmcache.7 DESTINATION ${CMAKE_INSTALL_MANDIR}/man7)
+install(FILES docs/man/vmcache.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(FILES docs/man/exmap.4 DESTINATION ${CMAKE_INSTALL_MANDIR}/man4)
 if(VMCACHE_BUILD_TOOLS)
   install(FILES docs/man/vmcache-check.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

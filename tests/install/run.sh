@@ -24,6 +24,28 @@ cmake -G Ninja -S "$work/consumer" -B "$work/by-cmake" -DCMAKE_PREFIX_PATH="$wor
 cmake --build "$work/by-cmake" -- --quiet
 "$work/by-cmake/consumer" "$work/first.db"
 
+# A project in C only, and the example of the man page.
+mkdir "$work/c-consumer"
+cp "$here/consumer.c" "$work/c-consumer"
+awk '/^\.EX$/ { on = 1; next } /^\.EE$/ { on = 0 } on' "$here/../../docs/man/vmcache.3" |
+  sed 's/\\e/\\/g' >"$work/c-consumer/man.c"
+cat >"$work/c-consumer/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.25)
+project(consumer C)
+find_package(vmcache 0.2 REQUIRED)
+set(CMAKE_C_STANDARD 99)
+foreach(program consumer man)
+  add_executable(${program} ${program}.c)
+  target_compile_options(${program} PRIVATE -Wall -Wextra -pedantic -Werror)
+  target_link_libraries(${program} vmcache::vmcache)
+endforeach()
+END
+cmake -G Ninja -S "$work/c-consumer" -B "$work/c-by-cmake" \
+  -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
+cmake --build "$work/c-by-cmake" -- --quiet
+"$work/c-by-cmake/consumer" "$work/c-first.db"
+[ "$("$work/c-by-cmake/man" "$work/c-man.db")" = "page 1 says hello" ]
+
 # No build type, another standard, modules of the same names, a shared library, a space in the path.
 embedder="$work/an embedder"
 mkdir -p "$embedder/cmake"
@@ -53,6 +75,8 @@ read -ra cflags < <(pkg-config --cflags vmcache)
 read -ra libs < <(pkg-config --static --libs vmcache)
 c++ -std=c++20 "${cflags[@]}" "$here/consumer.cpp" -o "$work/by-pkg-config" "${libs[@]}"
 "$work/by-pkg-config" "$work/second.db"
+cc -std=c99 "${cflags[@]}" "$here/consumer.c" -o "$work/c-by-pkg-config" "${libs[@]}"
+"$work/c-by-pkg-config" "$work/c-second.db"
 
 awk -v work="$work" '
   /^```cpp$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (work "/readme" n ".cpp") }' \
