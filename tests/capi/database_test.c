@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* B+trees, databases and transactions through the C API. usage: capi_database_test FOLDER */
+/* B+trees, databases and transactions through the C API. usage: capi_database FOLDER */
 #include "check.h"
 
 static const char *folder;
@@ -193,7 +193,7 @@ static void bad_arguments_are_named(void) {
 
 int main(int argc, char **argv) {
   if (argc != 2) {
-    fprintf(stderr, "usage: capi_database_test FOLDER\n");
+    fprintf(stderr, "usage: capi_database FOLDER\n");
     return 2;
   }
   folder = argv[1];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Files of one's own format through the C API. usage: capi_file_test FOLDER */
+/* Files of one's own format through the C API. usage: capi_file FOLDER */
 #include "check.h"
 
 #include <unistd.h>
@@ -239,7 +239,7 @@ static void bad_arguments_are_named(void) {
 
 int main(int argc, char **argv) {
   if (argc != 2) {
-    fprintf(stderr, "usage: capi_file_test FOLDER\n");
+    fprintf(stderr, "usage: capi_file FOLDER\n");
     return 2;
   }
   folder = argv[1];

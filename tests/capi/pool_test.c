@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Pools, pages, optimistic reads and pins through the C API. usage: capi_pool_test FOLDER */
+/* Pools, pages, optimistic reads and pins through the C API. usage: capi_pool FOLDER */
 #include "check.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -258,6 +259,28 @@ static void children_are_refused(void) {
   WORKS(vmcache_pool_destroy(pool));
 }
 
+/* No memory is a code, and not the end of the program. */
+static void out_of_memory_is_a_code(void) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  pid_t child = fork();
+  int status;
+  CHECK(child >= 0);
+  if (child == 0) {
+    const struct rlimit limit = {(rlim_t)1 << 30, (rlim_t)1 << 30};
+    struct vmcache_pool_options options = small_pool(path_of(folder, "memory.db"));
+    struct vmcache_pool *pool = NULL;
+    remove(options.path);
+    options.capacity_bytes = UINT64_C(1) << 40;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    EXPECT(VMCACHE_OUT_OF_MEMORY, vmcache_pool_open(&options, &pool));
+    CHECK(pool == NULL && access(options.path, F_OK) != 0);
+    _exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+#endif
+}
+
 /* Bad arguments: a code, and a message with the name, the value and what is allowed. */
 static void bad_arguments_are_named(void) {
   struct vmcache_pool_options options = small_pool(path_of(folder, "bad.db"));
@@ -332,7 +355,7 @@ static void bad_arguments_are_named(void) {
 
 int main(int argc, char **argv) {
   if (argc != 2) {
-    fprintf(stderr, "usage: capi_pool_test FOLDER\n");
+    fprintf(stderr, "usage: capi_pool FOLDER\n");
     return 2;
   }
   folder = argv[1];
@@ -343,6 +366,7 @@ int main(int argc, char **argv) {
   closed_pools_say_so();
   pages_belong_to_threads();
   children_are_refused();
+  out_of_memory_is_a_code();
   bad_arguments_are_named();
   return 0;
 }
