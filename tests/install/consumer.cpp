@@ -15,6 +15,14 @@ int main(int argc, char** argv) {
   options.pool_bytes = 16 << 20;
   options.capacity_bytes = 1 << 30;
   vmcache::PageId id = vmcache::kNoPage;
+  try {  // the type must be one and the same in library and program
+    vmcache::PoolOptions wrong = options;
+    wrong.pool_bytes = 1;
+    const vmcache::BufferPool pool(wrong);
+    return 3;
+  } catch (const vmcache::Error& error) {
+    if (error.code() != vmcache::Errc::kInvalidOption) return 4;
+  }
   {
     vmcache::BufferPool pool(options);
     vmcache::ExclusiveGuard page = pool.allocate();
