@@ -32,6 +32,7 @@ int try_fix(const char* call, vmcache_pool& handle, PageId page_id, unsigned ord
     case TryFix::kBusy:
       return answer(VMCACHE_BUSY, "vmcache_try_fix: the page is latched");
     case TryFix::kMiss:
+      (void)handle.pool().root(0);  // throws if no page can be there: closed, another process
       return answer(VMCACHE_MISS, "vmcache_try_fix: the page is not in memory");
   }
   const unsigned found = guard.state().load(std::memory_order_relaxed).order();

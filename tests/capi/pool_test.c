@@ -176,6 +176,7 @@ static void closed_pools_say_so(void) {
   WORKS(vmcache_pool_close(pool));
   EXPECT(VMCACHE_CLOSED, vmcache_fix(pool, id, 0, VMCACHE_SHARED, &page));
   EXPECT(VMCACHE_CLOSED, vmcache_fix(pool, id, 0, VMCACHE_EXCLUSIVE, &page));
+  EXPECT(VMCACHE_CLOSED, vmcache_try_fix(pool, id, 0, VMCACHE_SHARED, &page));
   EXPECT(VMCACHE_CLOSED, vmcache_read_begin(pool, id, 0, &read));
   EXPECT(VMCACHE_CLOSED, vmcache_pin_page(pool, id, &pin));
   EXPECT(VMCACHE_CLOSED, vmcache_allocate(pool, 0, &page));
@@ -242,6 +243,7 @@ static void children_are_refused(void) {
   if (child == 0) {
     struct vmcache_page own;
     EXPECT(VMCACHE_WRONG_PROCESS, vmcache_fix(pool, id, 0, VMCACHE_SHARED, &own));
+    EXPECT(VMCACHE_WRONG_PROCESS, vmcache_try_fix(pool, id, 0, VMCACHE_SHARED, &own));
     EXPECT(VMCACHE_WRONG_PROCESS, vmcache_allocate(pool, 0, &own));
     EXPECT(VMCACHE_WRONG_PROCESS, vmcache_pool_close(pool));
     WORKS(vmcache_unfix(&page)); /* the child's copy of it */

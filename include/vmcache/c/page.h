@@ -39,8 +39,8 @@ struct vmcache_page {
 VMCACHE_API int vmcache_fix(struct vmcache_pool *pool, uint64_t page_id, unsigned order, int mode,
                             struct vmcache_page *page);
 
-/* The same for a page that is in memory and free of latches. Never waits. VMCACHE_BUSY, or
- * VMCACHE_MISS (not in memory, or no such page). */
+/* The same for a page that is in memory and free of latches. Never waits. VMCACHE_BUSY,
+ * VMCACHE_MISS (not in memory, or no such page), VMCACHE_CLOSED. */
 VMCACHE_API int vmcache_try_fix(struct vmcache_pool *pool, uint64_t page_id, unsigned order,
                                 int mode, struct vmcache_page *page);
 
