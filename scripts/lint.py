@@ -40,7 +40,10 @@ KERNEL_C = r"^(kmod|include/uapi|tools/vm\.d/modules|tests/vm/planted)/.*\.[ch]$
 TIDY = r"^(libvmcache|tools/check)/.*\.cpp$"
 PYTHON = r"\.py$|^tools/vm$"
 SHELL = r"\.sh$|^\.ci/run$"
-NO_COMMENTS = r"^LICENSES/|\.(json|png|svg|patch|unseen)$|\.gitignore$|/fixtures/"
+NO_COMMENTS = (
+    r"^LICENSES/|\.(json|png|svg|patch|unseen)$|\.gitignore$|/fixtures/"
+    r"|^packaging/debian/(changelog|copyright|exmap-dkms\.dkms|source/format)$"
+)
 NOT_PROSE = r"^LICENSES/|\.(json|png|svg|patch|unseen)$|/fixtures/"
 # The debug kernel is known by a hash of its settings, so that any change builds it anew.
 NO_COLUMNS = NOT_PROSE + r"|^tools/vm\.d/kernel/|\.blkdebug$"

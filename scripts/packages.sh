@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-# usage: scripts/packages.sh GROUP...      groups: build bench test vm lint sqlite
+# usage: scripts/packages.sh GROUP...      groups: build bench test vm lint sqlite package
 # The lists are used by name, through `declare -n`.
 # shellcheck disable=SC2034
 set -euo pipefail
@@ -14,13 +14,16 @@ vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils make gcc bc bi
 # For SQLite's own tests (scripts/sqlite.sh).
 sqlite=(gcc make tcl tcl-dev zlib1g-dev dpkg-dev debian-archive-keyring python3)
 lint=(clang-format clang-tidy shellcheck codespell black flake8 sparse perl python3 git)
+package=(debhelper dh-dkms dpkg-dev debootstrap lintian git)
 
 wanted=()
 for group in "$@"; do
   case "$group" in
-    build | bench | test | vm | lint | sqlite) declare -n list=$group; wanted+=("${list[@]}") ;;
+    build | bench | test | vm | lint | sqlite | package)
+      declare -n list=$group; wanted+=("${list[@]}") ;;
     *)
-      echo "packages.sh: unknown group '$group' (allowed: build bench test vm lint sqlite)" >&2
+      echo "packages.sh: unknown group '$group' (allowed: build bench test vm lint sqlite" \
+        "package)" >&2
       exit 2
       ;;
   esac
