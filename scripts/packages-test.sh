@@ -5,8 +5,10 @@
 # Builds them first where build/packages has not those of this tree. Needs root, for chroot and for
 # mounts in a namespace of its own; this machine stays as it is.
 # usage: scripts/packages-test.sh [--quick] [--guest]
-#   --quick  without Linux 6.12, the upgrade, and the second installation
+#   --quick  without Linux 6.12, the upgrade, the module without packages, and the second
+#            installation
 #   --guest  loads the modules that DKMS has built, in guests (tools/vm)
+# shellcheck disable=SC2317 # a step calls what seems not to be called
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tree=$PWD
@@ -31,17 +33,26 @@ packages=$tree/build/packages newer=$tree/build/packages-newer
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/exmap-vm
 kernels=(6.1 6.12)
 ! $quick || kernels=(6.1)
+mkdir -p "$cache/debs/partial" "$cache/locks"
+# The cached root and apt's downloads are for one run at a time.
+exec 8>"$cache/locks/packages-test"
+flock --nonblock 8 || { echo "waiting for another run of packages-test.sh"; flock 8; }
 rm -rf "$work"
-mkdir -p "$work/scratch" "$work/modules" "$cache/debs/partial"
-passed=0 failed=0 skipped=0
+mkdir -p "$work/scratch" "$work/modules"
+passed=0 failed=0 skipped=0 status=0 running=
 
-# step NAME COMMAND...: one line; after a failure what it printed. COMMAND ends at its first error.
+# step NAME COMMAND...: one line; after a failure what it printed. COMMAND ends at its first error,
+# for which neither it nor step may be part of a condition: a shell would not heed `set -e` there.
 step() {
-  local name=$1 start=$SECONDS status=0
+  local name=$1 start=$SECONDS
+  status=0
   shift
-  # In the background, since a shell does not heed `set -e` in a command that is tested.
+  set -m # a process group, for stop
   (set -e; "$@") >"$work/step.log" 2>&1 </dev/null &
-  wait $! || status=$?
+  running=$!
+  set +m
+  wait "$running" || status=$?
+  running=
   cat "$work/step.log" >>"$work/all.log"
   if [ $status -eq 0 ]; then
     passed=$((passed + 1))
@@ -51,8 +62,12 @@ step() {
     echo "FAILED  $name (status $status)"
     tail -n 30 "$work/step.log" | sed 's/^/        /'
   fi
-  return $status
 }
+stop() {
+  [ -z "$running" ] || kill -TERM -- "-$running" 2>/dev/null || true
+  exit 130
+}
+trap stop INT TERM
 skip() { skipped=$((skipped + 1)); echo "skipped $1"; }
 finish() {
   echo "$passed passed, $failed failed, $skipped skipped"
@@ -60,15 +75,16 @@ finish() {
   exit
 }
 # What the steps after it need.
-must() { step "$@" || { echo "what follows was not run"; finish; }; }
+must() {
+  step "$@"
+  [ "$status" -eq 0 ] || { echo "what follows was not run"; finish; }
+}
 
 root=$work/scratch/root
-# shellcheck disable=SC2317 # the steps call it
 inside() {
   chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C \
     DEBIAN_FRONTEND=noninteractive "$@"
 }
-# shellcheck disable=SC2317
 apt() { inside apt-get -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@"; }
 # shellcheck source=tests/packages/steps.sh
 source "$tree/tests/packages/steps.sh"
@@ -78,13 +94,13 @@ must "build, lintian" scripts/packages-build.sh --if-changed
 must "a Debian 12 root" make_root
 must "kernel headers" give_headers
 must "install" install_packages "$packages"
-step "what is where" check_files || true
-step "a program by find_package" program_by_cmake || true
-step "a program by pkg-config, shared and static" program_by_pkg_config || true
-step "vmcache-check" try_check || true
-step "vmbench" try_bench || true
+step "what is where" check_files
+step "a program by find_package" program_by_cmake
+step "a program by pkg-config, shared and static" program_by_pkg_config
+step "vmcache-check" try_check
+step "vmbench" try_bench
 for kernel in "${kernels[@]}"; do
-  step "the module by DKMS on $kernel" check_module "$kernel" || true
+  step "the module by DKMS on $kernel" check_module "$kernel"
 done
 
 if $quick; then
@@ -93,24 +109,26 @@ else
   must "build of a newer version" scripts/packages-build.sh --if-changed \
     --version "$(next_version)" --out "$newer"
   must "upgrade" install_packages "$newer"
-  step "the newer version alone is there" check_upgrade || true
+  step "the newer version alone is there" check_upgrade
   step "a program of the older version still runs" \
-    inside /root/by-cmake/consumer /tmp/old.db || true
+    inside /root/by-cmake/consumer /tmp/old.db
 fi
-step "remove" remove_packages || true
-step "purge leaves nothing" purge_packages || true
+step "remove" remove_packages
+step "purge leaves nothing" purge_packages
 if $quick; then
+  skip "the module without packages"
   skip "second installation"
 else
+  step "the module without packages" module_without_packages
   must "install again" install_packages "$packages"
-  step "a program by pkg-config, again" program_by_pkg_config || true
+  step "a program by pkg-config, again" program_by_pkg_config
   for kernel in "${kernels[@]}"; do
-    step "the module by DKMS on $kernel, again" check_module "$kernel" || true
+    step "the module by DKMS on $kernel, again" check_module "$kernel"
   done
 fi
 for kernel in "${kernels[@]}"; do
   if $guest; then
-    step "the module in a guest with $kernel" load_in_guest "$kernel" || true
+    step "the module in a guest with $kernel" load_in_guest "$kernel"
   else
     skip "the module in a guest with $kernel (--guest)"
   fi

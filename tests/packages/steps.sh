@@ -188,6 +188,27 @@ purge_packages() {
   [ ! -s "$work/left.txt" ]
 }
 
+# Needs kmod, which the packages have brought.
+module_without_packages() {
+  local release
+  release=$(release_of 6.1)
+  mkdir "$root/root/tree"
+  cp -R "$tree/Kbuild" "$tree/kmod" "$tree/include" "$root/root/tree/"
+  run() { inside make -C /root/tree/kmod KDIR="/lib/modules/$release/build" "$1"; }
+  run clean
+  run all
+  run install
+  inside modinfo -k "$release" -n exmap | grep updates/exmap.ko
+  inside getent group exmap
+  [ -e "$root/etc/udev/rules.d/90-exmap.rules" ]
+  run uninstall
+  rm -rf "$root/root/tree"
+  ! inside getent group exmap || { echo "the group is still there"; return 1; }
+  of_no_package | LC_ALL=C comm -13 "$work/after.txt" - >"$work/left.txt"
+  cat "$work/left.txt"
+  [ ! -s "$work/left.txt" ]
+}
+
 load_in_guest() {
   local tools=$work/tools
   mkdir -p "$tools"
