@@ -4,7 +4,8 @@
 # what it ignores, and has lintian look at them. They are then in build/packages.
 # usage: scripts/packages-build.sh [--version VERSION] [--out FOLDER] [--if-changed]
 #   --version VERSION  as if the tree were of this version (for tests of upgrades)
-#   --out FOLDER       where to (default build/packages); its content is replaced
+#   --out FOLDER       where to, from the top of the tree (default build/packages); its content is
+#                      replaced
 #   --if-changed       nothing, where FOLDER has the packages of this tree; tests/ is not compared
 # DEB_BUILD_OPTIONS is Debian's: "parallel=2" limits the processes, "noautodbgsym" leaves the
 # packages with debug information out. The tests are not run (scripts/test.sh does that).
@@ -77,8 +78,8 @@ if command -v ccache >/dev/null; then
   CCACHE_DIR=${CCACHE_DIR:-$(ccache --get-config cache_dir)}
   export CCACHE_DIR
 fi
-# What the caller has chosen comes last, and wins.
-DEB_BUILD_OPTIONS="parallel=$(nproc) nocheck ${DEB_BUILD_OPTIONS:-}"
+DEB_BUILD_OPTIONS="nocheck ${DEB_BUILD_OPTIONS:-}"
+[[ $DEB_BUILD_OPTIONS == *parallel=* ]] || DEB_BUILD_OPTIONS+=" parallel=$(nproc)"
 export DEB_BUILD_OPTIONS
 log=$out/build.log
 (cd "$source" && dpkg-buildpackage --unsigned-source --unsigned-changes) >"$log" 2>&1 ||

@@ -9,9 +9,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tree="$work/a folder with spaces"
-mkdir -p "$tree" "$work/kernel/include/config"
+mkdir -p "$tree" "$work/kernel/include/generated"
 cp -R "$here/../../Kbuild" "$here/../../kmod" "$here/../../include" "$tree/"
-echo 6.1.0-test >"$work/kernel/include/config/kernel.release"
+header=$work/kernel/include/generated/utsrelease.h
+echo '#define UTS_RELEASE "6.1.0-test"' >"$header"
 printf '#!/bin/sh\necho "%s SMP preempt"\n' 6.1.0-test >"$work/modinfo"
 chmod +x "$work/modinfo"
 
@@ -49,9 +50,9 @@ must uninstall "where nobody else has an update"
 [ ! -e "$work/root/lib/modules/6.1.0-test/updates" ] ||
   { echo "FAIL  an empty folder stays"; exit 1; }
 
-echo 6.12.0-other >"$work/kernel/include/config/kernel.release"
+echo '#define UTS_RELEASE "6.12.0-other"' >"$header"
 must_say install "is for Linux '6.1.0-test'"
-rm "$work/kernel/include/config/kernel.release"
+rm "$header"
 must_say install "is for Linux"
 must_say uninstall "no kernel at KDIR"
 echo "install and uninstall of the module: pass"

@@ -8,6 +8,9 @@ rmmod exmap
 insmod "$1"
 [ -c /dev/exmap ]
 cd /tmp
-"$2" pages --way exmap --batch 64 --threads 1 --locality 1 --seconds 0.1 --area 16MiB
+"$2" pages --ways exmap --batch 64 --spinner off --seconds 0.1 --area 16MiB >figures.txt
+cat figures.txt
+# A figure, and not a dash and the reason.
+grep -Eq '^exmap +64 +1 +no +1 +[0-9]' figures.txt
 rmmod exmap
 insmod "$1"

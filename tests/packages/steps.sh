@@ -194,6 +194,7 @@ module_without_packages() {
   release=$(release_of 6.1)
   mkdir "$root/root/tree"
   cp -R "$tree/Kbuild" "$tree/kmod" "$tree/include" "$root/root/tree/"
+  mkdir -p "$root/etc/udev/rules.d" # of the package udev, which is not here
   run() { inside make -C /root/tree/kmod KDIR="/lib/modules/$release/build" "$1"; }
   run clean
   run all
@@ -203,6 +204,7 @@ module_without_packages() {
   [ -e "$root/etc/udev/rules.d/90-exmap.rules" ]
   run uninstall
   rm -rf "$root/root/tree"
+  rmdir -p --ignore-fail-on-non-empty "$root/etc/udev/rules.d"
   ! inside getent group exmap || { echo "the group is still there"; return 1; }
   of_no_package | LC_ALL=C comm -13 "$work/after.txt" - >"$work/left.txt"
   cat "$work/left.txt"
