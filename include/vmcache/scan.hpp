@@ -6,10 +6,11 @@
 #include <cstdint>
 
 #include "vmcache/buffer_pool.hpp"
+#include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
 #include "vmcache/types.hpp"
 
-namespace vmcache {
+namespace VMCACHE_EXPORT vmcache {
 
 //! Goes through pages once, in the order of their ids, as a table scan does: of a raw file, or
 //! single pages of the database. It brings the next pages in together, so that the device works at

@@ -32,6 +32,7 @@ pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 set(marked -O1 -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -Wno-tsan)
 get_target_property(library_sources vmcache SOURCES)
+list(FILTER library_sources EXCLUDE REGEX "^capi/")  # nothing here calls it
 list(TRANSFORM library_sources PREPEND ${PROJECT_SOURCE_DIR}/libvmcache/)
 function(marked_target name)
   target_include_directories(${name} PRIVATE
