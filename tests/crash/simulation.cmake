@@ -39,6 +39,7 @@ function(marked_target name)
     ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/libvmcache ${PROJECT_SOURCE_DIR}/tests)
   target_include_directories(${name} SYSTEM PRIVATE ${PROJECT_SOURCE_DIR}/include/uapi)
   target_compile_options(${name} PRIVATE ${marked})
+  set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden)  # as the library
   target_link_libraries(${name} PRIVATE
     Threads::Threads PkgConfig::LIBURING fmt::fmt PkgConfig::ISAL vmcache_warnings)
 endfunction()

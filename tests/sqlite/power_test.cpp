@@ -15,6 +15,7 @@
 
 #include "sqlite/recording.hpp"
 #include "sqlite/support.hpp"
+#include "support/sanitizer.hpp"
 
 namespace vmcache {
 namespace {
