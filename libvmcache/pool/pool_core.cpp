@@ -155,6 +155,7 @@ PoolCore::PoolCore(const PoolOptions& given)
   const std::size_t of_database = files.first_file_page() * sizeof(AtomicPageState);
   _state_memory.advise(0, of_database, MADV_HUGEPAGE);
   _state_memory.advise(of_database, _state_memory.bytes() - of_database, MADV_NOHUGEPAGE);
+  residency.expect_few_pages_from(files.first_file_page());
   _state_memory.wipe_on_fork();  // F2
   if (options.lost_write_check) sums.emplace(files.database_pages());
   if (options.recovered) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -56,6 +57,7 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
       _lsn_memory((_log != nullptr || temporary ? _pages : 1) * sizeof(Lsn),
                   "what is known of the pages in storage"),
       _in_storage(reinterpret_cast<std::atomic<Lsn>*>(_lsn_memory.data())) {
+  _lsn_memory.advise(MADV_NOHUGEPAGE);
   if (_device->kind() != Device::Kind::kFile) {
     throw Error(Errc::kUnsupported,
                 _device->path() + ": only a regular file can be opened into a pool");

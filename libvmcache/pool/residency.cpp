@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "pool/residency.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
@@ -236,6 +238,13 @@ void Residency::visit_new(std::uint64_t free_frames) noexcept {
     if (!word.unlocked() || word.marked()) continue;
     if (state.compare_exchange(word, word.with(PageState::kMarked)))
       mark(static_cast<std::uint32_t>(slot), entry, entry.bits | Entry::kProbed);
+  }
+}
+
+void Residency::expect_few_pages_from(PageId first) const noexcept {
+  for (const Reservation* const memory : {&_entry_memory, &_pin_memory}) {
+    const std::size_t begin = std::min(first * sizeof(std::uint32_t), memory->bytes());
+    memory->advise(begin, memory->bytes() - begin, MADV_NOHUGEPAGE);
   }
 }
 

@@ -111,6 +111,10 @@ class Residency {
   //! Throws Error kOutOfMemory.
   Residency(AtomicPageState* states, std::uint64_t frames, std::uint64_t capacity_pages);
 
+  //! Of the pages from `first` on few are used, here and there: what is known of them gets no large
+  //! pages.
+  void expect_few_pages_from(PageId first) const noexcept;
+
   //! Follows a change of the pool's size.
   void resize(std::uint64_t frames) noexcept { _frames.store(frames, std::memory_order_relaxed); }
 
