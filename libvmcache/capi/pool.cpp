@@ -25,7 +25,7 @@ static_assert(VMCACHE_MEMORY_EXMAP == static_cast<int>(MemoryKind::kExmap));
 static_assert(VMCACHE_STORAGE_NVME_PASSTHROUGH == static_cast<int>(StorageKind::kNvmePassthrough));
 // Part of the ABI: a change of a struct adds a size to known_size().
 static_assert(sizeof(struct vmcache_pool_options) == 112);
-static_assert(sizeof(struct vmcache_pool_stats) == 34 * 8);
+static_assert(sizeof(struct vmcache_pool_stats) == 34 * sizeof(std::uint64_t));
 
 constexpr std::uint64_t kAllPoolFlags = VMCACHE_POOL_NO_CREATE | VMCACHE_POOL_ALLOW_UNCLEAN |
                                         VMCACHE_POOL_NO_DIRECT_IO | VMCACHE_POOL_NO_DEALLOCATE |
@@ -146,7 +146,6 @@ int vmcache_pool::refuse_if_used(const char* call) noexcept {
   return VMCACHE_OK;
 }
 
-using vmcache::capi::fail;
 using vmcache::capi::fail_null;
 using vmcache::capi::guarded;
 

@@ -7,7 +7,6 @@
 
 using namespace vmcache::capi;
 using vmcache::BTree;
-using vmcache::Bytes;
 
 static_assert(VMCACHE_MAX_KEY == BTree::kMaxKey && VMCACHE_MAX_VALUE == BTree::kMaxValue);
 

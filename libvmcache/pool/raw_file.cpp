@@ -322,7 +322,7 @@ void RawFile::write_back_only(std::span<const std::uint64_t> pages) {
     }
     extents.push_back({_first + page, 0});
   }
-  write_back_pages(_core, std::move(extents), _log);
+  write_back_pages(_core, extents, _log);
 }
 
 void RawFile::flush_written() {

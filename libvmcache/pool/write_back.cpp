@@ -251,7 +251,7 @@ void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log)
   write_back_pages(core, dirty_extents(core, begin, end), log);
 }
 
-void write_back_pages(PoolCore& core, std::vector<Extent> pages, WriteAhead* log) {
+void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log) {
   if (pages.empty()) return;
   if (Engine* own = engine_of_thread(core))
     return WriteBackAll(core, kWithoutPause, log, own).run(pages);

@@ -51,7 +51,7 @@ void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const
 //! writes. All of them have this log, or none. Throws Error as write_back_all().
 void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log);
 //! The same for single pages, in ascending order, of one file.
-void write_back_pages(PoolCore& core, std::vector<Extent> pages, WriteAhead* log);
+void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log);
 //! As fast as it goes.
 inline constexpr auto kWithoutPause = [](const CheckpointProgress&) { return false; };
 //! BufferPool::digest(), for when all is written. Throws Error kIo.
