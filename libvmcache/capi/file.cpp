@@ -18,7 +18,8 @@ static_assert(sizeof(struct vmcache_page_format) == 40);
 static_assert(sizeof(struct vmcache_write_ahead) == 48);
 static_assert(sizeof(struct vmcache_file_options) == 48);
 
-constexpr std::uint64_t kAllFileFlags = VMCACHE_FILE_NO_CREATE | VMCACHE_FILE_NO_DIRECT_IO;
+constexpr std::uint64_t kAllFileFlags =
+    VMCACHE_FILE_NO_CREATE | VMCACHE_FILE_NO_DIRECT_IO | VMCACHE_FILE_TEMPORARY;
 
 //! A format and a log that are functions of C.
 class Hooks final : public PageFormat, public WriteAhead {
@@ -81,13 +82,14 @@ class Hooks final : public PageFormat, public WriteAhead {
 using namespace vmcache::capi;
 
 struct vmcache_file {
-  vmcache_file(vmcache_pool& pool, std::shared_ptr<Hooks> of_file,
-               const vmcache::FileOptions& options)
+  //! `open` gets the C++ pool, and returns the file.
+  template <typename Open>
+  vmcache_file(vmcache_pool& pool, std::shared_ptr<Hooks> of_file, Open open)
       : use(pool.uses()), handle(pool), hooks(std::move(of_file)) {
     handle.process().require("the pool");  // before a lock that a thread of the parent may have
     handle.keep_until_the_end(hooks);      // what cannot be closed may still call them
     try {
-      file = handle.pool().open_file(options);
+      file = open(handle.pool());
     } catch (...) {
       handle.let_go(hooks);
       throw;
@@ -109,11 +111,25 @@ int vmcache_file_open(struct vmcache_pool* pool, const struct vmcache_file_optio
   return guarded(kCall, [&] {
     struct vmcache_file_options from;
     if (const int code = take_struct(kCall, "options", options, from)) return code;
-    if (from.path == nullptr) return fail_null(kCall, "options->path");
+    const bool temporary = (from.flags & VMCACHE_FILE_TEMPORARY) != 0;
+    if (from.path == nullptr && !temporary) return fail_null(kCall, "options->path");
     if ((from.flags & ~kAllFileFlags) != 0)
       return fail(VMCACHE_INVALID_OPTION, "%s: options->flags is %#llx: allowed are bits of %#llx",
                   kCall, static_cast<unsigned long long>(from.flags),
                   static_cast<unsigned long long>(kAllFileFlags));
+    if (temporary) {
+      constexpr std::uint64_t kOthers = VMCACHE_FILE_NO_CREATE;
+      if ((from.flags & kOthers) != 0 || from.format != nullptr || from.write_ahead != nullptr)
+        return fail(VMCACHE_INVALID_OPTION,
+                    "%s: a temporary file has no format, no log and no flag NO_CREATE", kCall);
+      vmcache::TemporaryOptions cpp;
+      if (from.path != nullptr) cpp.folder = from.path;
+      if (from.capacity_bytes != 0) cpp.capacity_bytes = from.capacity_bytes;
+      cpp.direct_io = (from.flags & VMCACHE_FILE_NO_DIRECT_IO) == 0;
+      *file = new vmcache_file(*pool, std::make_shared<Hooks>(),
+                               [&](vmcache::BufferPool& of) { return of.open_temporary(cpp); });
+      return int{VMCACHE_OK};
+    }
     auto hooks = std::make_shared<Hooks>();
     if (const int code = hooks->take(kCall, from)) return code;
     vmcache::FileOptions cpp;
@@ -123,7 +139,8 @@ int vmcache_file_open(struct vmcache_pool* pool, const struct vmcache_file_optio
     cpp.direct_io = (from.flags & VMCACHE_FILE_NO_DIRECT_IO) == 0;
     if (hooks->has_format) cpp.format = hooks.get();
     if (hooks->has_log) cpp.write_ahead = hooks.get();
-    *file = new vmcache_file(*pool, std::move(hooks), cpp);
+    *file = new vmcache_file(*pool, std::move(hooks),
+                             [&](vmcache::BufferPool& of) { return of.open_file(cpp); });
     return int{VMCACHE_OK};
   });
 }
@@ -146,6 +163,16 @@ int vmcache_file_resize(struct vmcache_file* file, uint64_t bytes) {
   constexpr const char* kCall = "vmcache_file_resize";
   if (file == nullptr) return fail_null(kCall, "file");
   return guarded(kCall, [&] { file->file.resize(bytes); });
+}
+
+int vmcache_file_write_back(struct vmcache_file* file, const uint64_t* pages, size_t count) {
+  constexpr const char* kCall = "vmcache_file_write_back";
+  if (file == nullptr) return fail_null(kCall, "file");
+  if (pages == nullptr && count != 0) return fail_null(kCall, "pages");
+  return guarded(kCall, [&] {
+    if (pages == nullptr) return file->file.write_back();
+    file->file.write_back(std::span(pages, count));
+  });
 }
 
 int vmcache_file_sync(struct vmcache_file* file) {

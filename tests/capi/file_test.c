@@ -222,8 +222,8 @@ static void bad_arguments_are_named(void) {
   options.size = 4;
   FAILS(VMCACHE_INVALID_OPTION, "size is 4", vmcache_file_open(pool, &options, &file));
   options.size = sizeof options;
-  options.flags = 4;
-  FAILS(VMCACHE_INVALID_OPTION, "flags is 0x4", vmcache_file_open(pool, &options, &file));
+  options.flags = 8;
+  FAILS(VMCACHE_INVALID_OPTION, "flags is 0x8", vmcache_file_open(pool, &options, &file));
   options.flags = 0;
   options.capacity_bytes = 3 * VMCACHE_FILE_RANGE_BYTES;
   FAILS(VMCACHE_INVALID_OPTION, "capacity_bytes", vmcache_file_open(pool, &options, &file));
@@ -237,6 +237,47 @@ static void bad_arguments_are_named(void) {
   WORKS(vmcache_pool_destroy(pool));
 }
 
+/* Written back is in the file; temporary is gone, and was never there. */
+static void write_back_and_temporary(void) {
+  struct vmcache_pool *pool = files_pool();
+  struct vmcache_file_options options = file_options("back");
+  struct vmcache_file *file = NULL;
+  const uint64_t pages[] = {1, 3}, wrong[] = {3, 1};
+  uint64_t n;
+  remove(options.path);
+  WORKS(vmcache_file_open(pool, &options, &file));
+  WORKS(vmcache_file_resize(file, 5 * VMCACHE_PAGE_SIZE));
+  for (n = 0; n < 5; ++n) write_page(pool, file, n, 0, 'b');
+  FAILS(VMCACHE_INVALID_PAGE, "not after", vmcache_file_write_back(file, wrong, 2));
+  FAILS(VMCACHE_INVALID_OPTION, "pages", vmcache_file_write_back(file, NULL, 2));
+  WORKS(vmcache_file_write_back(file, pages, 2));
+  CHECK(byte_of_file("back", 3 * VMCACHE_PAGE_SIZE + 100) == 'b');
+  CHECK(byte_of_file("back", 2 * VMCACHE_PAGE_SIZE + 100) == 0);
+  WORKS(vmcache_file_write_back(file, NULL, 0));
+  CHECK(byte_of_file("back", 2 * VMCACHE_PAGE_SIZE + 100) == 'b');
+  WORKS(vmcache_file_destroy(file));
+
+  options.flags = VMCACHE_FILE_TEMPORARY | VMCACHE_FILE_NO_CREATE;
+  FAILS(VMCACHE_INVALID_OPTION, "temporary", vmcache_file_open(pool, &options, &file));
+  options.flags = VMCACHE_FILE_TEMPORARY;
+  FAILS(VMCACHE_INVALID_OPTION, "no folder", vmcache_file_open(pool, &options, &file));
+  options.path = folder;
+  WORKS(vmcache_file_open(pool, &options, &file));
+  WORKS(vmcache_file_resize(file, 200 * VMCACHE_PAGE_SIZE));
+  for (n = 0; n < 200; ++n) write_page(pool, file, n, 0, 'a' + (int)(n % 20));
+  for (n = 0; n < 200; ++n) {
+    struct vmcache_page page;
+    uint64_t id;
+    WORKS(vmcache_file_page_id(file, n, &id));
+    WORKS(vmcache_fix(pool, id, 0, VMCACHE_SHARED, &page));
+    CHECK(((const char *)page.data)[100] == (char)('a' + n % 20));
+    WORKS(vmcache_unfix(&page));
+  }
+  FAILS(VMCACHE_INVALID_OPTION, "temporary", vmcache_file_sync(file));
+  WORKS(vmcache_file_destroy(file));
+  WORKS(vmcache_pool_destroy(pool));
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) {
     fprintf(stderr, "usage: capi_file FOLDER\n");
@@ -245,6 +286,7 @@ int main(int argc, char **argv) {
   folder = argv[1];
   raw_files_have_no_byte_of_ours();
   formats_and_logs_are_asked();
+  write_back_and_temporary();
   bad_arguments_are_named();
   return 0;
 }

@@ -45,7 +45,12 @@ struct vmcache_write_ahead {
 
 enum vmcache_file_flags {
   VMCACHE_FILE_NO_CREATE = 1 << 0,   /* a file that is missing is an error */
-  VMCACHE_FILE_NO_DIRECT_IO = 1 << 1 /* no O_DIRECT */
+  VMCACHE_FILE_NO_DIRECT_IO = 1 << 1, /* no O_DIRECT */
+  /* Temporary: `path` is the folder where its blocks are if memory does not suffice (null: TMPDIR).
+   * It begins empty, has no name, and is gone with the handle or the process. Its pages are written
+   * only if the pool needs their memory. No format and no log; sync, flush and write_back are
+   * VMCACHE_INVALID_OPTION. */
+  VMCACHE_FILE_TEMPORARY = 1 << 2
 };
 
 struct vmcache_file_options {
@@ -84,6 +89,12 @@ VMCACHE_API int vmcache_file_resize(struct vmcache_file *file, uint64_t bytes);
  * VMCACHE_IO, _BUSY (a page stays fixed exclusively, or the log does not become durable); such
  * pages stay dirty. A failed flush is final for this file until it is opened again. */
 VMCACHE_API int vmcache_file_sync(struct vmcache_file *file);
+/* Writes back what was changed before the call, but does not make it durable: it survives the end
+ * of the process, not that of the system. Of `count` pages of the file, in ascending order; or of
+ * all pages if `pages` is null and `count` is 0. VMCACHE_INVALID_PAGE (too large, or not
+ * ascending): nothing was written. Else as vmcache_file_sync(). */
+VMCACHE_API int vmcache_file_write_back(struct vmcache_file *file, const uint64_t *pages,
+                                        size_t count);
 /* Makes durable what was written back, without writing. */
 VMCACHE_API int vmcache_file_flush(struct vmcache_file *file);
 
