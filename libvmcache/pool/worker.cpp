@@ -83,7 +83,10 @@ void Worker::run() {
     while (_alive > 0) round(true);
     engine.drain();
   }
-  if (_signal) _signal->set(detail::Engine::kNoTurn);
+  if (_signal) {
+    _signal->clear();
+    _signal->set(detail::Engine::kNoTurn);
+  }
   throw_first_error();
 }
 

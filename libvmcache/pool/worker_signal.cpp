@@ -6,7 +6,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "pool/engine.hpp"
@@ -41,14 +40,19 @@ WorkerSignal::WorkerSignal()
 
 void WorkerSignal::clear() noexcept {
   std::uint64_t count = 0;
-  if (announced) (void)!::read(_event.get(), &count, sizeof count);  // it may be 0: then it fails
+  (void)!::read(_event.get(), &count, sizeof count);  // it may be 0: then it fails
 }
 
 void WorkerSignal::set(std::uint64_t ns) noexcept {
+  if (ns == 0) {  // now, and not when a timer's interrupt comes
+    constexpr std::uint64_t kOne = 1;
+    (void)!::write(_event.get(), &kOne, sizeof kOne);  // fails when it is readable as it is
+    return;
+  }
   const bool wanted = ns != Engine::kNoTurn;
   if (!wanted && !_set) return;
-  // Setting it, or unsetting it, also forgets that it has gone off. A timer of 0 would be unset.
-  const std::uint64_t in = wanted ? std::max<std::uint64_t>(ns, 1) : 0;
+  // Setting it, or unsetting it, also forgets that it has gone off.
+  const std::uint64_t in = wanted ? ns : 0;
   itimerspec when{};
   when.it_value.tv_sec = static_cast<time_t>(in / kNsPerSecond);
   when.it_value.tv_nsec = static_cast<long>(in % kNsPerSecond);

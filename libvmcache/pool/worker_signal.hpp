@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What Worker::fd() is: an epoll descriptor over an eventfd, to which the Worker's queue adds when
-// a transfer completes, and a timer for all that no completion announces.
+// What Worker::fd() is: an epoll descriptor over an eventfd, to which the Worker adds when there is
+// something to do now, and its queue when a transfer completes, and a timer for all that no
+// completion announces.
 #pragma once
 
 #include <cstdint>
