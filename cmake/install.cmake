@@ -5,7 +5,8 @@ include(CMakePackageConfigHelpers)
 install(TARGETS vmcache EXPORT vmcacheTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(FILES include/vmcache.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(DIRECTORY include/vmcache DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY include/vmcache DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        PATTERN ".clang-tidy" EXCLUDE)
 install(FILES include/uapi/linux/exmap.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/linux)
 install(EXPORT vmcacheTargets NAMESPACE vmcache:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vmcache)
 configure_package_config_file(cmake/vmcacheConfig.cmake.in ${PROJECT_BINARY_DIR}/vmcacheConfig.cmake
