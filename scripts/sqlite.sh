@@ -18,8 +18,16 @@ fixture=$root/adapters/sqlite/testfixture
 fetch() {
   mkdir -p "$cache/apt/lists/partial" "$cache/apt/cache/archives/partial"
   cd "$cache"
-  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
-  echo "deb-src [signed-by=$keys] http://deb.debian.org/debian bookworm main" >apt/sources.list
+  # From the mirror that this machine's own sources name, as for the kernels.
+  python3 - "$root/tools/vm.d" >apt/sources.list <<'END'
+import sys
+
+sys.path.insert(0, sys.argv[1])
+import apt
+
+for line in apt.source_lines(["bookworm"]):
+    print("deb-src" + line.removeprefix("deb"))
+END
   touch apt/status
   local options=(-qq -o "Dir::State=$cache/apt" -o "Dir::State::status=$cache/apt/status"
     -o "Dir::Cache=$cache/apt/cache" -o "Dir::Etc::sourcelist=$cache/apt/sources.list"
