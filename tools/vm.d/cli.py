@@ -366,7 +366,15 @@ def _run(options, command):
 
     guest = _machine(options, cache, kernel, shares)
     own = [module_build.build_own_module(kernel, "stale_breakpoint")] if guest.may_stumble() else []
-    initial = initrd.build(cache, kernel, settings, own, options.load, guest.kernel_arguments())
+    initial = initrd.build(
+        cache,
+        kernel,
+        settings,
+        own,
+        guest.has_drives(),
+        options.load,
+        guest.kernel_arguments(),
+    )
 
     with open(options.log, "wb") if options.log else contextlib.nullcontext() as log_file:
         outcome, log = _boot(options, guest, initial, log_file)

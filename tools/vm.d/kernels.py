@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 import apt
+import boot_image
 import debug_kernel
 import toolchain
 from cache import VmError, read_json, say, write_json
@@ -139,7 +140,13 @@ def find(cache, name):
     if not image.exists():
         image = modules / "vmlinuz"  # where 7.x has it
     return Kernel(
-        name, release, image, modules, (root or folder) / "usr/src" / facts["headers"], root, folder
+        name,
+        release,
+        boot_image.unpacked(image, folder),
+        modules,
+        (root or folder) / "usr/src" / facts["headers"],
+        root,
+        folder,
     )
 
 
