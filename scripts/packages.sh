@@ -9,8 +9,8 @@ set -euo pipefail
 build=(g++ cmake ninja-build pkg-config liburing-dev libfmt-dev libisal-dev libsqlite3-dev)
 bench=(libcli11-dev nlohmann-json3-dev liblmdb-dev libbenchmark-dev gnuplot-nox fio python3)
 test=(libgtest-dev libgmock-dev valgrind git patch ccache sqlite3)
-vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils zstd make gcc bc bison flex libelf-dev
-    libssl-dev rsync e2fsprogs debian-archive-keyring dpkg-dev sparse dwarves python3)
+vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils zstd make gcc bc bison flex
+    libelf-dev libssl-dev rsync e2fsprogs debian-archive-keyring dpkg-dev sparse dwarves python3)
 # For SQLite's own tests (scripts/sqlite.sh).
 sqlite=(gcc make tcl tcl-dev zlib1g-dev dpkg-dev debian-archive-keyring python3)
 lint=(clang-format clang-tidy shellcheck codespell black flake8 sparse perl python3 git)

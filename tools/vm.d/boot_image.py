@@ -48,7 +48,7 @@ def _kernel_in(image):
 
 
 def unpacked(image, folder):
-    """The file to boot for the bzImage @image: an unpacked kernel, kept in @folder, or @image itself
+    """The file to boot for the bzImage @image: an unpacked kernel, kept in @folder; @image itself
     where that cannot be had."""
     place = folder / "vmlinux"
     if place.exists():

@@ -88,8 +88,8 @@ def _module_order(folder, wanted):
 
 
 def _read_module(path):
-    """A module's bytes without its signature, which nobody asks for, and which takes emulation 30 ms
-    to check."""
+    """A module's bytes without its signature, which nobody asks for, and whose check takes 30 ms
+    in emulation."""
     data = path.read_bytes()
     if path.suffix == ".xz":
         data = lzma.decompress(data)
