@@ -11,6 +11,7 @@
 #include <concepts>
 #include <cstdint>
 
+#include "vmcache/detail/safepoint.hpp"
 #include "vmcache/error.hpp"
 #include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
@@ -29,6 +30,7 @@ struct Need {
     kLatch,
     //! It waits for something outside the pool. Try again after a pause.
     kPause,
+    kTurn,       //!< Nothing, but it is others' turn (LongOperation).
     kNewExtent,  //!< a new extent of `extent.order`, which supply() hands over
   };
   Kind kind = Kind::kNothing;
@@ -42,6 +44,7 @@ struct Need {
     return {Kind::kLatch, {page_id, 0}};
   }
   [[nodiscard]] static constexpr Need pause() noexcept { return {Kind::kPause, {}}; }
+  [[nodiscard]] static constexpr Need turn() noexcept { return {Kind::kTurn, {}}; }
   [[nodiscard]] static constexpr Need new_extent(unsigned order = 0) noexcept {
     return {Kind::kNewExtent, {kNoPage, order}};
   }
@@ -74,6 +77,14 @@ template <typename T>
 concept Operation = requires(T& op, BufferPool& pool, ExclusiveGuard&& fresh) {
   { op.step(pool) } -> std::same_as<Need>;
   op.supply(static_cast<ExclusiveGuard&&>(fresh));
+};
+
+//! An operation that may take longer than a task should hold up others, such as a scan. While a
+//! Worker performs it, it knows the Worker's safepoint. When due() is true, step() should return
+//! Need::turn() where it could as well lack a page. Null: nobody else waits.
+template <typename T>
+concept LongOperation = Operation<T> && requires(T& op, const detail::Safepoint* safepoint) {
+  op.heed(safepoint);
 };
 
 }  // namespace vmcache

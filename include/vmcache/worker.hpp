@@ -2,9 +2,12 @@
 //
 // A Worker is one thread's scheduler of many tasks. A task that misses is suspended and the others
 // run on. Misses are collected and submitted together, completions are reaped together, and pages
-// are evicted between turns.
+// are evicted between turns. A task that misses nothing gives way, too, once it has had its quantum:
+// at its next await, and scans at their next leaf (docs/scheduler.md). Whatever it has latched stays
+// latched, as at a miss.
 #pragma once
 
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -63,6 +66,10 @@ class Worker : public detail::WorkerCore {
   [[nodiscard]] int fd();
   //! @}
 
+  //! How long a task may run before it gives way: 10 us .. 1 s; 100 us if this is not called. For
+  //! all Workers of the process. Any thread may call it. Throws Error kInvalidOption.
+  static void set_quantum(std::chrono::microseconds quantum);
+
   //! Number of spawned tasks that have not ended.
   [[nodiscard]] std::size_t tasks() const noexcept { return _alive; }
 
@@ -97,12 +104,15 @@ class Worker : public detail::WorkerCore {
   //! Lets the other tasks run once each, in no particular order. Tasks that are in each other's way
   //! may try again after it: the order changes, so they do not meet for ever.
   [[nodiscard]] auto yield() noexcept { return detail::YieldAwaiter{*this}; }
+  //! Does that only if the task has had its quantum. For code that awaits nothing else for long.
+  [[nodiscard]] auto maybe_yield() noexcept { return detail::MaybeYieldAwaiter{*this}; }
   //! @}
 
  private:
   struct Detached;
   static Detached drive(Worker& worker, Task<void> task);
   void round(bool may_wait);
+  void share() noexcept;
   void set_signal() noexcept;
   void throw_first_error();
   void resume_ready();

@@ -33,6 +33,7 @@ Need ScanState::step(BufferPool& pool) {
 }
 
 Need ScanState::next_leaf(BufferPool& pool) {
+  if (_safepoint != nullptr && _safepoint->due()) return Need::turn();
   using Towards = ReadLeafOp::Towards;
   // A descending scan goes on with what is less than the fence; an ascending one, unbounded, starts
   // at "".

@@ -203,6 +203,7 @@ void BufferPool::close() {
 
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
   _core->require_usable();
+  if (need.kind == Need::Kind::kTurn) return {};  // a thread gives way by itself
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
   if (need.kind != Need::Kind::kPause) _core->refuse_if_failed(need.extent.page_id, "fix");
   assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch ||

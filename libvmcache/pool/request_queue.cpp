@@ -66,13 +66,15 @@ bool RequestQueue::waits_in_vain(FaultRequest& request) const {
 void RequestQueue::advance(FaultRequest& request) {
   // R14. A pause is for what is no page: the log, say. A file's page is looked at once it is held.
   if (const int error = _core.storage_flush.error();
-      error != 0 && request.goal != Goal::kPause && _core.files.of_database(request.extent.page_id))
-      [[unlikely]]
+      error != 0 && request.goal != Goal::kPause && request.goal != Goal::kTurn &&
+      _core.files.of_database(request.extent.page_id)) [[unlikely]]
     return _ends.finish(request, {Errc::kIo, error, request.extent.page_id});
   switch (request.goal) {
     case Goal::kRetry:
     case Goal::kPause:
       return advance_pause(request);
+    case Goal::kTurn:
+      return _ends.finish(request, {});
     case Goal::kFree:
       return _freed.push_back(&request);
     default:

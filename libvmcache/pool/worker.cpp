@@ -2,6 +2,7 @@
 #include "vmcache/worker.hpp"
 
 #include <cstddef>
+#include <string>
 #include <utility>
 
 #include "pool/engine.hpp"
@@ -9,6 +10,7 @@
 #include "pool/freeing.hpp"
 #include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
+#include "pool/quantum_clock.hpp"
 #include "pool/worker_signal.hpp"
 #include "pool/write_back.hpp"
 #include "vmcache/detail/own_process.hpp"
@@ -38,10 +40,13 @@ Worker::Detached Worker::drive(Worker& worker, Task<void> task) {
   --worker._alive;
 }
 
-Worker::Worker(BufferPool& pool) : WorkerCore(pool) {}
+Worker::Worker(BufferPool& pool) : WorkerCore(pool) {
+  detail::QuantumClock::of_process().add(_safepoint);
+}
 
 Worker::~Worker() {
   const bool here = detail::core_of(_pool).process.here();
+  if (here) detail::QuantumClock::of_process().remove(_safepoint);
   if (here && !_has_run) {
     for (const std::coroutine_handle<> task : _ready) task.destroy();
     _alive = 0;
@@ -69,6 +74,7 @@ void Worker::spawn(Task<void> task) {
   const std::coroutine_handle<> handle = drive(*this, std::move(task)).handle;
   ++_alive;
   make_ready(handle);
+  share();  // the task that spawns it may run on and on
   if (_signal) _signal->set(0);
 }
 
@@ -83,6 +89,7 @@ void Worker::run() {
     while (_alive > 0) round(true);
     engine.drain();
   }
+  share();
   if (_signal) {
     _signal->clear();
     _signal->set(detail::Engine::kNoTurn);
@@ -124,8 +131,27 @@ void Worker::set_signal() noexcept {
   _signal->set(_ready.empty() ? (*_engine)->wants_turn_in_ns(_signal->announced) : 0);
 }
 
+void Worker::set_quantum(std::chrono::microseconds quantum) {
+  using Clock = detail::QuantumClock;
+  if (quantum < Clock::kMinQuantum || quantum > Clock::kMaxQuantum) {
+    throw Error(Errc::kInvalidOption,
+                "set_quantum: " + std::to_string(quantum.count()) +
+                    " us (allowed: " + std::to_string(Clock::kMinQuantum.count()) + " .. " +
+                    std::to_string(Clock::kMaxQuantum.count()) + " us)");
+  }
+  Clock::of_process().set_quantum(quantum);
+}
+
+//! Whether there are others to give way to.
+void Worker::share() noexcept {
+  const bool before = _safepoint.shared();
+  _safepoint.set_shared(_alive > 1);
+  if (!before && _alive > 1) begin_slice();
+}
+
 void Worker::round(bool may_wait) {
   detail::Engine& engine = **_engine;
+  share();
   engine.leave();
   resume_ready();
   engine.come_back();
@@ -144,7 +170,10 @@ void Worker::resume_ready() {
   // By number: a task that spawns another may move them. A task may have forked: what the others
   // hold is not there in the child, so none of them goes on.
   const detail::OwnProcess& process = detail::core_of(_pool).process;
-  for (std::size_t n = 0; n < _running.size() && process.here(); ++n) _running[n].resume();
+  for (std::size_t n = 0; n < _running.size() && process.here(); ++n) {
+    begin_slice();
+    _running[n].resume();
+  }
   _running.clear();
 }
 
@@ -189,6 +218,15 @@ void WorkerCore::require_own_task() const {
   const Engine* const running = innermost_engine();
   if (running != nullptr && running != &**_engine) [[unlikely]]
     throw Error(Errc::kInvalidOption, "a task awaits a call of a Worker that does not run it");
+}
+
+void WorkerCore::begin_slice() noexcept {
+  _safepoint.begin_slice();
+  if (_safepoint.shared() && !QuantumClock::of_process().tick_on() && !_untimed) {
+    _untimed = true;
+    core_of(_pool).report(
+        "no thread for the quantum: tasks give way only where they wait for something");
+  }
 }
 
 void WorkerCore::start(FaultRequest& request) {

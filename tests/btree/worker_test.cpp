@@ -3,6 +3,7 @@
 // The awaitable forms: hundreds of tasks on one worker, over a tree larger than the pool.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <new>
 #include <thread>
@@ -153,6 +154,46 @@ TEST(BTreeAwaitables, ScansAndCounts) {
   worker.run();
   EXPECT_EQ(seen, (std::vector<std::uint64_t>{10, 11, 12, 13, 14, 9, 8, 7}));
   EXPECT_EQ(count, 5000u);
+}
+
+enum class Pass { kScan, kScanDescending, kCursor };
+
+//! Goes through the tree, and is slow about it, until another task has run or the end is reached.
+Task<> read_slowly(Worker& worker, const BTree& tree, Pass pass, bool& other_ran, bool& saw_it) {
+  constexpr unsigned kSleepEvery = 100;  // entries
+  worker.spawn([](bool& flag) -> Task<> {
+    flag = true;
+    co_return;
+  }(other_ran));
+  unsigned seen = 0;
+  const auto visit = [&](Bytes, Bytes) {
+    if (++seen % kSleepEvery == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    saw_it = other_ran;
+    return !saw_it;
+  };
+  if (pass == Pass::kScan) {
+    co_await tree.scan(worker, Bound::all(), visit);
+  } else if (pass == Pass::kScanDescending) {
+    co_await tree.scan_descending(worker, Bound::all(), visit);
+  } else {
+    BTree::Cursor cursor{tree, Direction::kAscending, Bound::all()};
+    while (co_await cursor.next(worker) && visit(cursor.key(), cursor.value())) continue;
+    // The blocking form of the same cursor asks nobody whose turn it is.
+    if (cursor.next()) visit(cursor.key(), cursor.value());
+  }
+}
+
+TEST(BTreeAwaitables, AScanOfPagesInMemoryGivesWayBetweenLeaves) {
+  const TreeFixture f{4096};
+  for (std::uint64_t n = 0; n < 20'000; ++n) f.tree->insert(number_key(n), value_of(n));
+  Worker worker{*f.pool};
+  for (const Pass pass : {Pass::kScan, Pass::kScanDescending, Pass::kCursor}) {
+    bool other_ran = false;
+    bool saw_it = false;
+    worker.spawn(read_slowly(worker, *f.tree, pass, other_ran, saw_it));
+    worker.run();
+    EXPECT_TRUE(saw_it) << static_cast<int>(pass);
+  }
 }
 
 Task<> put_large(Worker& worker, BTree& tree, std::uint64_t n, std::uint64_t& done) {

@@ -54,6 +54,8 @@ class FixAwaiter : FaultAwaiter {
   FixAwaiter(WorkerCore& worker, Extent extent) noexcept : FaultAwaiter(worker), _extent(extent) {}
 
   [[nodiscard]] bool await_ready() noexcept {
+    if (_worker.safepoint().due()) [[unlikely]]
+      return false;  // as if it had missed: the engine's next turn finds the page
     return _worker.pool().try_fix(_extent.page_id, _guard) == TryFix::kFixed &&
            (_extent.order == 0 || fits());
   }
@@ -140,9 +142,20 @@ class FreeAwaiter : FaultAwaiter {
 template <Operation Op>
 class PerformAwaiter : FaultAwaiter {
  public:
-  PerformAwaiter(WorkerCore& worker, Op& op) noexcept : FaultAwaiter(worker), _op(op) {}
+  PerformAwaiter(WorkerCore& worker, Op& op) noexcept : FaultAwaiter(worker), _op(op) {
+    if constexpr (LongOperation<Op>) _op.heed(&worker.safepoint());
+  }
+  PerformAwaiter(const PerformAwaiter&) = delete;
+  PerformAwaiter& operator=(const PerformAwaiter&) = delete;
+  ~PerformAwaiter() {
+    if constexpr (LongOperation<Op>) _op.heed(nullptr);
+  }
 
   [[nodiscard]] bool await_ready() {
+    if (_worker.safepoint().due()) [[unlikely]] {
+      _need = Need::turn();
+      return false;
+    }
     _need = _op.step(_worker.pool());
     return _need.done();
   }
@@ -166,6 +179,8 @@ class PerformAwaiter : FaultAwaiter {
         return start(_need.extent, Goal::kRetry);
       case Need::Kind::kPause:
         return start({}, Goal::kPause);
+      case Need::Kind::kTurn:
+        return start({}, Goal::kTurn);
       case Need::Kind::kNewExtent:
         return _worker.start_allocate(_request, _need.extent.order);
       case Need::Kind::kNothing:
@@ -176,6 +191,7 @@ class PerformAwaiter : FaultAwaiter {
     auto& self = *static_cast<PerformAwaiter*>(static_cast<FaultAwaiter*>(request.user_data));
     if (!self._need.tolerates(request.status, self._stale)) return self.resume();
     request.status = {};
+    self._worker.begin_slice();
     try {
       if (request.goal == Goal::kNew) self._op.supply(ExclusiveGuard{self.page()});
       self._need = self._op.step(self._worker.pool());
@@ -216,8 +232,14 @@ class YieldAwaiter {
   }
   void await_resume() const noexcept {}
 
- private:
+ protected:
   WorkerCore& _worker;
+};
+
+class MaybeYieldAwaiter : public YieldAwaiter {
+ public:
+  using YieldAwaiter::YieldAwaiter;
+  [[nodiscard]] bool await_ready() const noexcept { return !_worker.safepoint().due(); }
 };
 
 }  // namespace detail

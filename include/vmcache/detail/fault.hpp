@@ -30,6 +30,7 @@ struct FaultRequest : IoRequest {
     //! It waits longer the longer the request has been tried in vain.
     kRetry,
     kPause,  //!< as kRetry, but waits whatever the page's latch is
+    kTurn,   //!< does nothing and ends in the engine's next turn, which does not wait for it
   };
 
   Extent extent;

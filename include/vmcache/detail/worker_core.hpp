@@ -12,6 +12,7 @@
 
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/detail/fault.hpp"
+#include "vmcache/detail/safepoint.hpp"
 #include "vmcache/export.hpp"
 
 namespace vmcache {
@@ -25,6 +26,7 @@ class WorkerCore {
   WorkerCore& operator=(const WorkerCore&) = delete;
 
   [[nodiscard]] BufferPool& pool() const noexcept { return _pool; }
+  [[nodiscard]] const Safepoint& safepoint() const noexcept { return _safepoint; }
 
   //! \name For awaitables written outside the library
   //! start(), start_allocate() and reserve() throw Error kWrongThread, kWrongProcess, kClosed,
@@ -43,6 +45,8 @@ class WorkerCore {
   void require_own_task() const;
   //! Resumes `task` when it is its turn.
   void make_ready(std::coroutine_handle<> task) { _ready.push_back(task); }
+  //! Another task runs from now on, or an operation of one.
+  void begin_slice() noexcept;
   //! @}
 
  protected:
@@ -51,9 +55,11 @@ class WorkerCore {
   void require_usable() const;
 
   BufferPool& _pool;
+  Safepoint _safepoint;
   const std::thread::id _thread = std::this_thread::get_id();
   std::unique_ptr<EngineLease> _engine;
   std::vector<std::coroutine_handle<>> _ready;
+  bool _untimed = false;  // the clock has no thread, which was said
 };
 
 }  // namespace detail

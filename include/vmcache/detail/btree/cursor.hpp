@@ -39,6 +39,8 @@ class ScanState {
   ScanState(const ScanState&) = delete;
   ScanState& operator=(const ScanState&) = delete;
 
+  //! Stops before the next leaf when it is others' turn.
+  void heed(const detail::Safepoint* safepoint) noexcept { _safepoint = safepoint; }
   //! Moves to the next entry. Once it returns Need::nothing(), valid() says whether there is one.
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
@@ -73,6 +75,7 @@ class ScanState {
   KeyBuffer _bound;    //!< where the next leaf begins
   KeyBuffer _key;
   Bytes _value;
+  const detail::Safepoint* _safepoint = nullptr;
   std::unique_ptr<LookupOp<OwnBuffer>> _large;  //!< the current value, if it is large
   bool _large_pending = false;
   alignas(8) std::array<std::byte, kPageSize> _page;
@@ -85,6 +88,7 @@ class ScanOp {
   ScanOp(const TreeContext& tree, Direction direction, const Bound& from, F&& visit)
       : _state(tree, direction, from), _visit(std::forward<F>(visit)) {}
 
+  void heed(const detail::Safepoint* safepoint) noexcept { _state.heed(safepoint); }
   [[nodiscard]] Need step(BufferPool& pool) {
     for (;;) {
       if (const Need need = _state.step(pool); !need.done()) return need;
@@ -109,6 +113,7 @@ class CountOp {
  public:
   explicit CountOp(const TreeContext& tree) noexcept
       : _state(tree, Direction::kAscending, Bound::all()) {}
+  void heed(const detail::Safepoint* safepoint) noexcept { _state.heed(safepoint); }
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
   [[nodiscard]] bool committed() const noexcept { return false; }
