@@ -2,9 +2,9 @@
 //
 // A Worker is one thread's scheduler of many tasks. A task that misses is suspended and the others
 // run on. Misses are collected and submitted together, completions are reaped together, and pages
-// are evicted between turns. A task that misses nothing gives way, too, once it has had its quantum:
-// at its next await, and scans at their next leaf (docs/scheduler.md). Whatever it has latched stays
-// latched, as at a miss.
+// are evicted between turns. A task that misses nothing gives way, too, once it has had its
+// quantum: at its next await, and scans at their next leaf (docs/scheduler.md). Whatever it has
+// latched stays latched, as at a miss.
 #pragma once
 
 #include <chrono>
@@ -21,6 +21,7 @@
 #include "vmcache/detail/worker_core.hpp"
 #include "vmcache/export.hpp"
 #include "vmcache/guard.hpp"
+#include "vmcache/inbox.hpp"
 #include "vmcache/operation.hpp"
 #include "vmcache/task.hpp"
 #include "vmcache/types.hpp"
@@ -47,13 +48,22 @@ class Worker : public detail::WorkerCore {
   //! Adds a task, which first runs inside run(). A task of this Worker may call it. Throws Error
   //! kInvalidOption for a Task without a coroutine.
   void spawn(Task<void> task);
-  //! Runs until every task has ended. Then throws the first exception that left a spawned task, if
-  //! there was one. Throws Error kWrongThread; kInvalidOption in a task of this Worker. Throws
-  //! kWrongProcess in the child if a task has called fork(); the tasks do not go on there.
+  //! Runs until every task has ended and the inbox is empty. Then throws the first exception that
+  //! left a spawned task, if there was one. Throws Error kWrongThread; kInvalidOption in a task of
+  //! this Worker. Throws kWrongProcess in the child if a task has called fork(); the tasks do not go
+  //! on there.
   void run();
+
+  //! Runs until somebody calls Inbox::stop(), also while there are no tasks. Throws as run() does,
+  //! but at once, and kOutOfMemory as fd() does. The next call goes on with the other tasks.
+  void serve();
 
   //! \name For a loop of the embedder's, instead of run()
   //! @{
+  //! Waits until there is something to do, but no longer than `timeout` (negative: as long as it
+  //! takes), and runs one round. Returns the number of tasks that have not ended. Throws as poll()
+  //! and fd() do.
+  std::size_t run_once(std::chrono::milliseconds timeout);
   //! Runs one round: the tasks that may go on, once each, and one turn of the fault engine. Never
   //! waits. Returns the number of tasks that have not ended. Throws as run() does; the other tasks
   //! are then as before, and the next call goes on with them.
@@ -69,6 +79,11 @@ class Worker : public detail::WorkerCore {
   //! How long a task may run before it gives way: 10 us .. 1 s; 100 us if this is not called. For
   //! all Workers of the process. Any thread may call it. Throws Error kInvalidOption.
   static void set_quantum(std::chrono::microseconds quantum);
+
+  //! For other threads that have work for this Worker. From the first call on, the Worker sleeps on
+  //! its descriptor and not in the queue of its storage. Throws Error kOutOfMemory, kWrongThread,
+  //! kWrongProcess; std::bad_alloc.
+  [[nodiscard]] Inbox inbox();
 
   //! Number of spawned tasks that have not ended.
   [[nodiscard]] std::size_t tasks() const noexcept { return _alive; }
@@ -111,7 +126,13 @@ class Worker : public detail::WorkerCore {
  private:
   struct Detached;
   static Detached drive(Worker& worker, Task<void> task);
+  void begin(Task<void> task);
+  void require_outside(const char* call) const;
+  void take_posted();
   void round(bool may_wait);
+  void wait_and_round(int timeout_ms);
+  std::size_t leave_round();
+  [[nodiscard]] bool stop_asked() noexcept;
   void share() noexcept;
   void set_signal() noexcept;
   void throw_first_error();
@@ -123,8 +144,25 @@ class Worker : public detail::WorkerCore {
   std::size_t _alive = 0;
   bool _has_run = false;
   std::unique_ptr<detail::WorkerSignal> _signal;
+  std::shared_ptr<detail::InboxQueue> _inbox;
+  std::vector<Task<>> _posted;  // scratch of take_posted()
+  bool _stopping = false;       // Inbox::stop() was called
   std::exception_ptr _first_error;
 };
+
+template <typename F>
+Task<detail::ResultOf<F>> Inbox::call_from(Inbox to, Worker& mine, F work) {
+  using Answer = detail::Answer<detail::ResultOf<F>>;
+  Answer answer(mine.inbox());
+  Task<> task = Answer::run(typename Answer::Sender(answer), std::move(work));
+  for (;;) {
+    const Post result = co_await answer.send(to, task);
+    if (result == Post::kTaken) co_return answer.take();
+    if (result == Post::kClosed) refuse();
+    detail::PauseOnce pause;
+    co_await mine.perform(pause);
+  }
+}
 
 }  // namespace vmcache
 

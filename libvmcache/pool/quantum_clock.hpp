@@ -7,8 +7,8 @@
 // that task to give way (Safepoint::set_due()). So a task is asked after one to two quanta.
 //
 // Invariants
-//  C1  Worker and clock share a Safepoint and wait for nothing of each other. The hit path reads one
-//      byte, which the clock writes at most once a tick.
+//  C1  Worker and clock share a Safepoint and wait for nothing of each other. The hit path reads
+//      one byte, which the clock writes at most once a tick.
 //  C2  The clock sleeps only if no Worker has gone on to another task for kQuietTicks. Whoever goes
 //      on to another task, and finds it asleep, wakes it.
 //  C3  A Safepoint is in the clock's list exactly as long as its Worker lives.

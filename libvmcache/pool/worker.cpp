@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "vmcache/worker.hpp"
 
+#include <poll.h>
+
+#include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <new>
 #include <string>
 #include <utility>
 
 #include "pool/engine.hpp"
 #include "pool/engine_set.hpp"
 #include "pool/freeing.hpp"
+#include "pool/inbox_queue.hpp"
 #include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/quantum_clock.hpp"
@@ -46,7 +52,12 @@ Worker::Worker(BufferPool& pool) : WorkerCore(pool) {
 
 Worker::~Worker() {
   const bool here = detail::core_of(_pool).process.here();
-  if (here) detail::QuantumClock::of_process().remove(_safepoint);
+  if (here) {
+    detail::QuantumClock::of_process().remove(_safepoint);
+    if (_inbox) _inbox->close();
+  } else if (_inbox) {  // its tasks are the parent's: none is destroyed here
+    detail::keep_for_good(new (std::nothrow) std::shared_ptr(_inbox));
+  }
   if (here && !_has_run) {
     for (const std::coroutine_handle<> task : _ready) task.destroy();
     _alive = 0;
@@ -66,6 +77,11 @@ Worker::~Worker() {
 void Worker::spawn(Task<void> task) {
   require_usable();
   if (!task) throw Error(Errc::kInvalidOption, "spawn: the Task has no coroutine");
+  begin(std::move(task));
+  if (_signal) _signal->set(0);
+}
+
+void Worker::begin(Task<void> task) {
   // A task is in one of the lists once at most: so whoever makes it ready later, in a completion
   // say, needs no memory.
   for (auto* list : {&_ready, &_running}) {
@@ -75,44 +91,118 @@ void Worker::spawn(Task<void> task) {
   ++_alive;
   make_ready(handle);
   share();  // the task that spawns it may run on and on
-  if (_signal) _signal->set(0);
+}
+
+void Worker::require_outside(const char* call) const {
+  require_usable();
+  if (detail::runs_on_thread(**_engine))
+    throw Error(Errc::kInvalidOption, std::string(call) + ": called in a task of the same Worker");
 }
 
 void Worker::run() {
-  require_usable();
-  if (detail::runs_on_thread(**_engine))
-    throw Error(Errc::kInvalidOption, "run: called in a task of the same Worker");
+  require_outside("run");
   _has_run = true;
   detail::Engine& engine = **_engine;
+  bool stopped = false;
   {
     const detail::EngineOfThread own(detail::core_of(_pool), engine);
-    while (_alive > 0) round(true);
-    engine.drain();
+    for (;;) {
+      take_posted();
+      stopped = stop_asked();
+      if (stopped || _alive == 0) break;
+      wait_and_round(-1);
+    }
+    if (!stopped) engine.drain();
   }
-  share();
-  if (_signal) {
-    _signal->clear();
-    _signal->set(detail::Engine::kNoTurn);
+  if (_signal && !stopped) _signal->clear();
+  (void)leave_round();
+}
+
+void Worker::serve() {
+  require_outside("serve");
+  (void)inbox();
+  _has_run = true;
+  {
+    const detail::EngineOfThread own(detail::core_of(_pool), **_engine);
+    for (;;) {
+      take_posted();
+      if (_first_error || stop_asked()) break;
+      wait_and_round(-1);
+    }
   }
-  throw_first_error();
+  (void)leave_round();
+}
+
+std::size_t Worker::run_once(std::chrono::milliseconds timeout) {
+  require_outside("run_once");
+  (void)fd();
+  _has_run = true;
+  {
+    const detail::EngineOfThread own(detail::core_of(_pool), **_engine);
+    constexpr std::chrono::milliseconds::rep kMost = std::numeric_limits<int>::max();
+    wait_and_round(timeout.count() < 0 ? -1 : static_cast<int>(std::min(timeout.count(), kMost)));
+  }
+  return leave_round();
 }
 
 std::size_t Worker::poll() {
-  require_usable();
-  if (detail::runs_on_thread(**_engine))
-    throw Error(Errc::kInvalidOption, "poll: called in a task of the same Worker");
+  require_outside("poll");
   _has_run = true;
-  detail::Engine& engine = **_engine;
   if (_signal) _signal->clear();  // before the round looks for what it announces
   {
-    const detail::EngineOfThread own(detail::core_of(_pool), engine);
+    const detail::EngineOfThread own(detail::core_of(_pool), **_engine);
     round(false);
   }
+  return leave_round();
+}
+
+//! The thread goes on with something else.
+std::size_t Worker::leave_round() {
   // Whoever waits for a page that is being loaded here may wait in vain: the next call may be far.
-  engine.leave();
+  (*_engine)->leave();
+  share();
   set_signal();
   throw_first_error();
   return _alive;
+}
+
+bool Worker::stop_asked() noexcept {
+  return std::exchange(_stopping, false);
+}
+
+Inbox Worker::inbox() {
+  (void)fd();
+  if (!_inbox) {
+    _posted.reserve(Inbox::kSlots);
+    _inbox = std::make_shared<detail::InboxQueue>(_signal->event_fd());
+  }
+  return Inbox(_inbox);
+}
+
+//! What other threads have handed over becomes tasks.
+void Worker::take_posted() {
+  if (!_inbox || !_inbox->news()) return;
+  const detail::InboxQueue::Taken taken = _inbox->take(_posted);
+  _stopping = _stopping || taken.stop;
+  for (detail::Wake* wake = taken.wakes; wake != nullptr; wake = wake->next) make_ready(wake->task);
+  for (Task<>& task : _posted) {
+    try {
+      begin(std::move(task));
+    } catch (const std::bad_alloc&) {  // this one is dropped: whoever waits for it is told
+      if (!_first_error) _first_error = std::current_exception();
+    }
+  }
+  _posted.clear();
+}
+
+//! One round, and before it a wait of at most `timeout_ms` (-1: no bound) for something to do.
+void Worker::wait_and_round(int timeout_ms) {
+  if (!_inbox && timeout_ms < 0) return round(true);  // the queue's own wait costs less
+  set_signal();
+  pollfd waits{_signal->fd(), POLLIN, 0};
+  if (_ready.empty()) (void)::poll(&waits, 1, timeout_ms);  // a signal ends it early: no harm
+  _signal->clear();
+  round(false);
 }
 
 int Worker::fd() {
@@ -128,7 +218,8 @@ int Worker::fd() {
 
 void Worker::set_signal() noexcept {
   if (!_signal) return;
-  _signal->set(_ready.empty() ? (*_engine)->wants_turn_in_ns(_signal->announced) : 0);
+  const bool at_once = !_ready.empty() || (_inbox && _inbox->news());
+  _signal->set(at_once ? 0 : (*_engine)->wants_turn_in_ns(_signal->announced));
 }
 
 void Worker::set_quantum(std::chrono::microseconds quantum) {
@@ -152,6 +243,7 @@ void Worker::share() noexcept {
 void Worker::round(bool may_wait) {
   detail::Engine& engine = **_engine;
   share();
+  take_posted();
   engine.leave();
   resume_ready();
   engine.come_back();
