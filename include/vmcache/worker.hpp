@@ -50,8 +50,8 @@ class Worker : public detail::WorkerCore {
   void spawn(Task<void> task);
   //! Runs until every task has ended and the inbox is empty. Then throws the first exception that
   //! left a spawned task, if there was one. Throws Error kWrongThread; kInvalidOption in a task of
-  //! this Worker. Throws kWrongProcess in the child if a task has called fork(); the tasks do not go
-  //! on there.
+  //! this Worker. Throws kWrongProcess in the child if a task has called fork(); the tasks do not
+  //! go on there.
   void run();
 
   //! Runs until somebody calls Inbox::stop(), also while there are no tasks. Throws as run() does,

@@ -4,8 +4,8 @@
 //
 // Invariants
 //  B1  While something waits in the queue, the Worker's descriptor is readable, or the Worker is in
-//      a round that takes it. Who puts something into an empty queue writes the eventfd after it has
-//      set _news. The Worker clears the eventfd before it looks at _news.
+//      a round that takes it. Who puts something into an empty queue writes the eventfd after it
+//      has set _news. The Worker clears the eventfd before it looks at _news.
 //  B2  The eventfd is written only while the Worker lives: both happen under the mutex.
 //  B3  A task of another Worker that is woken needs no room: its Wake lies in its own frame.
 //
