@@ -104,6 +104,25 @@ test_module_left_alone_passes() {
   done
 }
 
+# It is not built again as long as nothing of it changes.
+test_module_follows_its_source() {
+  local tree=$scratch/tree ko=$scratch/build/kmod/6.1/exmap.ko before
+  mkdir "$tree"
+  cp -r Kbuild kmod include tools "$tree"
+  local vm=$tree/tools/vm
+  guest 0 --build "$scratch/build" --build-module 6.1
+  before=$(stat -c %i "$ko")
+  guest 0 --build "$scratch/build" --build-module 6.1
+  [ "$(stat -c %i "$ko")" = "$before" ] || complain "the module was built again"
+  echo '#error changed' >>"$tree/kmod/main.c"
+  guest 125 --build "$scratch/build" --build-module 6.1
+  err_has 'does not build'
+  sed -i '$d' "$tree/kmod/main.c"
+  rm "$ko"
+  guest 0 --build "$scratch/build" --build-module 6.1
+  [ -e "$ko" ] || complain "the module is missing and was not built"
+}
+
 test_exmap_is_loaded_and_leaves_again() {
   local kernel
   if [ ! -e Kbuild ]; then
