@@ -35,6 +35,7 @@
 #include "vmcache/c/io.h"
 #include "vmcache/c/page.h"
 #include "vmcache/c/pool.h"
+#include "vmcache/c/scan.h"
 #include "vmcache/c/tree.h"
 
 #endif

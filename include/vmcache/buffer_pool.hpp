@@ -135,7 +135,7 @@ class BufferPool {
   //! for latches and I/O. Throws what fix_shared() throws, kPoolExhausted (of kMaxPinnedShare pages
   //! one is pinned already; an extent counts with all its pages, once for each pin), and
   //! kInvalidPage (the page is free).
-  [[nodiscard]] Pin pin(PageId page_id);
+  [[nodiscard]] Pin pin(PageId page_id, unsigned order = 0);
   //! Whether the page is pinned. The answer stays true only while the caller holds the page's
   //! exclusive latch, because pin() takes a shared one.
   [[nodiscard]] bool pinned(PageId page_id) const noexcept;
@@ -181,6 +181,13 @@ class BufferPool {
   //! Records an extent whose try_free() failed, so that free_extents() and the next open count it
   //! as free. The caller may still try again.
   void leave(Extent extent) noexcept;
+
+  //! Takes the extent of the database that begins there out of memory. Changes are written back
+  //! first, once the log allows that. Nothing happens if it is not in memory. Waits for I/O. Throws
+  //! Error: kInvalidPage (no page of the database, or inside an extent), kBusy (it is pinned, stays
+  //! latched for frame_wait, or the log does not become durable), kIo; it then stays in memory.
+  //! Pages of files: File::drop().
+  void drop(PageId page_id);
 
   //! Calls use(lowest page id never handed out, extents below it that nobody owns), both as of one
   //! moment. `use` must not allocate or free.

@@ -17,7 +17,8 @@ namespace VMCACHE_EXPORT vmcache {
 
 namespace detail {
 class RawFile;
-}
+struct PoolAccess;
+}  // namespace detail
 
 struct FileOptions {
   //! A regular file. It takes two descriptors. kInUse is told after two seconds, because a process
@@ -52,8 +53,16 @@ struct TemporaryOptions {
 
 //! A file of the embedder's own format in a pool (BufferPool::open_file()). No byte of ours is in
 //! it: byte n of the file is byte n of its range of pages, and page n of the file is page
-//! page_id(n) of the pool. Fix those as any page, with order 0. They have no PageHeader; what the
-//! embedder has instead is FileOptions::format, and its log FileOptions::write_ahead.
+//! page_id(n) of the pool. Fix those as any page. They have no PageHeader; what the embedder has
+//! instead is FileOptions::format, and its log FileOptions::write_ahead.
+//!
+//! Extents. Pages are single, order 0, unless the embedder's own allocator says otherwise: it may
+//! fix an extent of 2^order pages from any multiple of 2^order on that lies before the file's end
+//! as a whole. The pool believes the first fix, and remembers the order, in memory or not, until
+//! the pages are dropped or discarded, or the file ends before them. Until then a fix that
+//! contradicts it is kInvalidPage: another order, or a page inside the extent. So whoever uses
+//! pages again in another size calls drop() or discard() first. What is longer than 1 MiB is a Run
+//! (run.hpp). Where a call takes page numbers, an extent is named by its first page.
 //!
 //! Size. It need not be a multiple of kPageSize. The bytes of the last page after the end are zeros
 //! when it is loaded, and are not written. A page after the end cannot be fixed (kInvalidPage).
@@ -104,9 +113,10 @@ class File {
   //! Makes the file longer or shorter. What is added is zeros, and its blocks are taken now if the
   //! file system can do that. Pages that fall out leave memory without being written. Throws Error:
   //! kInvalidOption (with a format: no multiple of kPageSize), kDatabaseFull (beyond
-  //! capacity_bytes, or no space: os_error()), kIo, kBusy (the last page stayed latched for
-  //! frame_wait: call it again; or a page that should fall out stayed latched or pinned for
-  //! frame_wait: the file then ends behind that page). Becomes durable with sync().
+  //! capacity_bytes, or no space: os_error()), kInvalidPage (it would end inside an extent: drop
+  //! that first), kIo, kBusy (the last page stayed latched for frame_wait: call it again; or a page
+  //! that should fall out stayed latched or pinned for frame_wait: the file then ends behind that
+  //! page). Becomes durable with sync().
   void resize(std::uint64_t bytes);
 
   //! Writes back what of this file was changed before the call, and makes it durable. Waits for no
@@ -119,10 +129,26 @@ class File {
   //! survives the end of the process, not that of the system. flush() does the rest. Waits for no
   //! other file. Throws Error as sync() does, but for the flush.
   void write_back();
-  //! Does the same for these pages of the file only: ascending numbers of 0 .. capacity_bytes() /
-  //! kPageSize - 1. Costs nothing for other pages, where write_back() looks at all pages in memory.
-  //! Throws Error kInvalidPage (too large, or not ascending) before it writes any.
+  //! Does the same for these pages of the file only, ascending and below its capacity; one inside
+  //! an extent stands for the extent. Looks at no others, where write_back() looks at all pages in
+  //! memory. Throws Error kInvalidPage (too large, or not ascending) before it writes any.
   void write_back(std::span<const std::uint64_t> pages);
+
+  //! \name Pages that nobody needs in memory
+  //! Both calls take `count` pages, from number `first` on, out of memory: each extent that begins
+  //! among them. Pages that are not in memory are no error. Throw Error: kInvalidPage (beyond
+  //! capacity_bytes, or the first one is inside an extent), kBusy (a page is pinned, or stays
+  //! latched for frame_wait), kIo after a failed flush. The pages before that one are then gone
+  //! from memory. Wait for I/O.
+  //! @{
+  //! Writes changes back first, as write_back() does and with its errors. Not durable by that. A
+  //! temporary file's pages go to the scratch file.
+  void drop(std::uint64_t first, std::uint64_t count = 1);
+  //! Without writing: what was changed since the last write-back is lost. For pages that the
+  //! embedder's allocator has freed. What such a page holds afterwards is what storage has: any of
+  //! its earlier versions. A temporary file's page is zeros.
+  void discard(std::uint64_t first, std::uint64_t count = 1);
+  //! @}
 
   //! Makes durable what has been written back, without writing. Fails as the flush of sync() does.
   void flush();
@@ -152,6 +178,7 @@ class File {
   void remove();
 
  private:
+  friend struct detail::PoolAccess;
   std::shared_ptr<detail::RawFile> _file;
 };
 

@@ -10,7 +10,9 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <random>
 #include <span>
@@ -28,15 +30,18 @@
 
 namespace VMCACHE_EXPORT vmcache {
 namespace detail {
+class HelperThreads;
 class WorkerSignal;
-}
+}  // namespace detail
 
 //! One thread makes and uses a Worker. In another thread run() and spawn(), and what tasks await,
 //! throw Error kWrongThread, because the ring belongs to the thread that made it. Destroy a Worker
 //! after its tasks have ended and before the pool is closed. Tasks that were spawned and never ran
 //! are dropped. If others have not ended, they stay as they are, because their requests may be
 //! under way. The Worker's place in the pool is then not given back, and the pool cannot be closed
-//! (kBusy).
+//! (kBusy). This holds for tasks in a write-back, too: what is on its way to storage gets there,
+//! the rest stays dirty, and the destructor waits for a flush that has begun. Such a file cannot
+//! be closed (kBusy).
 class Worker : public detail::WorkerCore {
  public:
   //! Takes one of the pool's `workers` places; waits if none is free. Throws Error kBusy if none is
@@ -107,6 +112,10 @@ class Worker : public detail::WorkerCore {
   //! page-table call. It throws when it is called, not when it is awaited. If the result is not
   //! awaited, the guard is released and the page is not freed.
   [[nodiscard]] detail::FreeAwaiter free(ExclusiveGuard&& guard);
+  //! Does the same for an extent that nothing leads to any more, as BufferPool::try_free() does,
+  //! but waits for latches and faults that are in the way. Throws Error kInvalidPage, as that;
+  //! kBusy (it is latched or pinned for frame_wait).
+  [[nodiscard]] Task<> free(Extent extent);
   //! Loads a set of extents and resumes when all have ended.
   [[nodiscard]] auto prefetch(std::span<const Extent> extents) {
     return detail::PrefetchAwaiter{*this, extents};
@@ -123,8 +132,25 @@ class Worker : public detail::WorkerCore {
   [[nodiscard]] auto maybe_yield() noexcept { return detail::MaybeYieldAwaiter{*this}; }
   //! @}
 
+  //! \name Write-back, to be awaited in this Worker's tasks
+  //! They do what their namesakes of BufferPool and File do, with the same errors, for what was
+  //! changed before they were first resumed. The other tasks run on: writes go through this
+  //! Worker's queue, of which they leave a part for reads, and a flush waits in a thread that the
+  //! Worker makes for it. (A kernel that is asked for an asynchronous fsync does it in a thread,
+  //! too.) If the system refuses a thread, the flush holds the Worker up. A task of this Worker may
+  //! flush the log that a page waits for. The file cannot be closed meanwhile (kBusy); the File
+  //! object may move. A file of another pool is kInvalidOption.
+  //! @{
+  [[nodiscard]] Task<> checkpoint();
+  [[nodiscard]] Task<> sync(File& file);
+  [[nodiscard]] Task<> write_back(File& file);
+  [[nodiscard]] Task<> write_back(File& file, std::span<const std::uint64_t> pages);
+  [[nodiscard]] Task<> flush(File& file);
+  //! @}
+
  private:
   struct Detached;
+  struct VMCACHE_LOCAL FileTasks;
   static Detached drive(Worker& worker, Task<void> task);
   void begin(Task<void> task);
   void require_outside(const char* call) const;
@@ -138,6 +164,8 @@ class Worker : public detail::WorkerCore {
   void throw_first_error();
   void resume_ready();
   void change_order() noexcept;
+  Task<> in_thread(std::function<void()> call);
+  Task<> write_extents(std::vector<Extent> extents, WriteAhead* log);
 
   std::vector<std::coroutine_handle<>> _running;
   std::minstd_rand _random;  // chooses the task that runs first
@@ -147,6 +175,7 @@ class Worker : public detail::WorkerCore {
   std::shared_ptr<detail::InboxQueue> _inbox;
   std::vector<Task<>> _posted;  // scratch of take_posted()
   bool _stopping = false;       // Inbox::stop() was called
+  std::unique_ptr<detail::HelperThreads> _helpers;  // made when first needed
   std::exception_ptr _first_error;
 };
 

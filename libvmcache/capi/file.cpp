@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "capi/failure.hpp"
+#include "capi/file_handle.hpp"
 #include "capi/pool_handle.hpp"
 #include "capi/structs.hpp"
 #include "vmcache.h"
@@ -102,6 +103,14 @@ struct vmcache_file {
   vmcache::File file;
 };
 
+vmcache::File& vmcache::capi::file_of(vmcache_file& file) noexcept {
+  return file.file;
+}
+
+vmcache_pool& vmcache::capi::pool_of(vmcache_file& file) noexcept {
+  return file.handle;
+}
+
 int vmcache_file_open(struct vmcache_pool* pool, const struct vmcache_file_options* options,
                       struct vmcache_file** file) {
   constexpr const char* kCall = "vmcache_file_open";
@@ -179,6 +188,18 @@ int vmcache_file_sync(struct vmcache_file* file) {
   constexpr const char* kCall = "vmcache_file_sync";
   if (file == nullptr) return fail_null(kCall, "file");
   return guarded(kCall, [&] { file->file.sync(); });
+}
+
+int vmcache_file_drop(struct vmcache_file* file, uint64_t first, uint64_t count) {
+  constexpr const char* kCall = "vmcache_file_drop";
+  if (file == nullptr) return fail_null(kCall, "file");
+  return guarded(kCall, [&] { file->file.drop(first, count); });
+}
+
+int vmcache_file_discard(struct vmcache_file* file, uint64_t first, uint64_t count) {
+  constexpr const char* kCall = "vmcache_file_discard";
+  if (file == nullptr) return fail_null(kCall, "file");
+  return guarded(kCall, [&] { file->file.discard(first, count); });
 }
 
 int vmcache_file_flush(struct vmcache_file* file) {

@@ -3,16 +3,20 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "capi/failure.hpp"
+#include "capi/file_handle.hpp"
 #include "capi/new_slot.hpp"
 #include "capi/pool_handle.hpp"
 #include "vmcache.h"
 #include "vmcache/worker.hpp"
 
 using namespace vmcache::capi;
+using vmcache::File;
 using vmcache::Task;
 using vmcache::Worker;
 
@@ -61,6 +65,20 @@ Task<> fix(vmcache_io& io, struct vmcache_fix_request request) {
   --io.under_way;
 }
 
+//! A call without a page.
+Task<> finish(vmcache_io& io, Task<> call, std::uint64_t page_id, void* user) {
+  struct vmcache_completion completion {};
+  completion.user = user;
+  completion.page_id = page_id;
+  try {
+    co_await call;
+  } catch (...) {
+    fail_completion(completion);
+  }
+  io.done.push_back(completion);
+  --io.under_way;
+}
+
 int check(const char* call, const vmcache_io* io) noexcept {
   if (io == nullptr) return fail_null(call, "io");
   if (!io->handle.process().here())
@@ -80,6 +98,32 @@ int check_output(const char* call, const vmcache_io* io,
   if (capacity == 0)
     return fail(VMCACHE_INVALID_OPTION, "%s: capacity is 0: allowed is 1 or more", call);
   return VMCACHE_OK;
+}
+
+void make_room(vmcache_io& io, std::size_t count) {
+  const std::size_t wanted = io.done.size() + io.under_way + count;
+  if (io.done.capacity() < wanted) io.done.reserve(2 * wanted);
+}
+
+//! `make_call` makes the Worker's task for it.
+template <typename MakeCall>
+int begin(const char* name, vmcache_io* io, std::uint64_t page_id, void* user, MakeCall make_call) {
+  return guarded(name, [&] {
+    make_room(*io, 1);
+    io->worker.spawn(finish(*io, make_call(io->worker), page_id, user));
+    ++io->under_way;
+  });
+}
+
+template <typename MakeCall>
+int begin_on_file(const char* name, vmcache_io* io, vmcache_file* file, void* user,
+                  MakeCall make_call) {
+  if (const int code = check(name, io)) return code;
+  if (file == nullptr) return fail_null(name, "file");
+  if (&pool_of(*file) != &io->handle)
+    return fail(VMCACHE_INVALID_OPTION, "%s: file is in another pool than io", name);
+  return begin(name, io, 0, user,
+               [&](Worker& worker) { return make_call(worker, file_of(*file)); });
 }
 
 std::size_t hand_out(vmcache_io& io, struct vmcache_completion* completions,
@@ -111,8 +155,7 @@ int vmcache_io_submit(struct vmcache_io* io, const struct vmcache_fix_request* r
     if (const int code = io->handle.refuse_change(kCall, requests[n].page_id, mode)) return code;
   }
   return guarded(kCall, [&] {
-    const std::size_t wanted = io->done.size() + io->under_way + count;
-    if (io->done.capacity() < wanted) io->done.reserve(2 * wanted);
+    make_room(*io, count);
     for (std::size_t n = 0; n < count; ++n) {
       try {
         io->worker.spawn(fix(*io, requests[n]));
@@ -126,6 +169,41 @@ int vmcache_io_submit(struct vmcache_io* io, const struct vmcache_fix_request* r
         io->done.push_back(completion);
       }
     }
+  });
+}
+
+int vmcache_io_sync(struct vmcache_io* io, struct vmcache_file* file, void* user) {
+  return begin_on_file("vmcache_io_sync", io, file, user,
+                       [](Worker& worker, File& of) { return worker.sync(of); });
+}
+
+int vmcache_io_flush(struct vmcache_io* io, struct vmcache_file* file, void* user) {
+  return begin_on_file("vmcache_io_flush", io, file, user,
+                       [](Worker& worker, File& of) { return worker.flush(of); });
+}
+
+int vmcache_io_write_back(struct vmcache_io* io, struct vmcache_file* file, const uint64_t* pages,
+                          size_t count, void* user) {
+  constexpr const char* kCall = "vmcache_io_write_back";
+  if (pages == nullptr && count != 0) return fail_null(kCall, "pages");
+  return begin_on_file(kCall, io, file, user, [&](Worker& worker, File& of) {
+    return pages == nullptr ? worker.write_back(of)
+                            : worker.write_back(of, std::span(pages, count));
+  });
+}
+
+int vmcache_io_checkpoint(struct vmcache_io* io, void* user) {
+  constexpr const char* kCall = "vmcache_io_checkpoint";
+  if (const int code = check(kCall, io)) return code;
+  return begin(kCall, io, 0, user, [](Worker& worker) { return worker.checkpoint(); });
+}
+
+int vmcache_io_free_extent(struct vmcache_io* io, uint64_t page_id, unsigned order, void* user) {
+  constexpr const char* kCall = "vmcache_io_free_extent";
+  if (const int code = check(kCall, io)) return code;
+  if (const int code = io->handle.refuse_database(kCall)) return code;
+  return begin(kCall, io, page_id, user, [page_id, order](Worker& worker) {
+    return worker.free(vmcache::Extent{page_id, order});
   });
 }
 
@@ -189,9 +267,9 @@ int vmcache_io_destroy(struct vmcache_io* io) {
   const int code = check(kCall, io);
   if (code != VMCACHE_OK) return code;  // in a child the tasks are the parent's: all of it stays
   if (io->under_way > 0)
-    return fail(VMCACHE_BUSY, "%s: %zu fixes are under way", kCall, io->under_way);
+    return fail(VMCACHE_BUSY, "%s: %zu calls are under way", kCall, io->under_way);
   for (struct vmcache_completion& completion : io->done) {
-    if (completion.code == VMCACHE_OK) (void)vmcache_unfix_unchanged(&completion.page);
+    if (completion.page.data != nullptr) (void)vmcache_unfix_unchanged(&completion.page);
   }
   delete io;
   return VMCACHE_OK;

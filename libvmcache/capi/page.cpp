@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -156,13 +157,15 @@ int vmcache_read_upgrade(const struct vmcache_read* read, int mode, struct vmcac
   });
 }
 
-int vmcache_pin_page(struct vmcache_pool* pool, uint64_t page_id, struct vmcache_pin* pin) {
-  constexpr const char* kCall = "vmcache_pin_page";
-  if (pin == nullptr) return fail_null(kCall, "pin");
+namespace {
+
+int pin_extent(const char* call, struct vmcache_pool* pool, uint64_t page_id, unsigned order,
+               struct vmcache_pin* pin) noexcept {
+  if (pin == nullptr) return fail_null(call, "pin");
   *pin = {};
-  if (pool == nullptr) return fail_null(kCall, "pool");
-  return guarded(kCall, [&] {
-    Pin made = pool->pool().pin(page_id);
+  if (pool == nullptr) return fail_null(call, "pool");
+  return guarded(call, [&] {
+    Pin made = pool->pool().pin(page_id, order);
     const std::byte* data = made.data();
     const std::uint64_t number = pool->pins().add(std::move(made));
     pin->data = data;
@@ -170,6 +173,17 @@ int vmcache_pin_page(struct vmcache_pool* pool, uint64_t page_id, struct vmcache
     pin->opaque[0] = reinterpret_cast<std::uintptr_t>(pool);
     pin->opaque[1] = number;
   });
+}
+
+}  // namespace
+
+int vmcache_pin_page(struct vmcache_pool* pool, uint64_t page_id, struct vmcache_pin* pin) {
+  return pin_extent("vmcache_pin_page", pool, page_id, 0, pin);
+}
+
+int vmcache_pin_extent(struct vmcache_pool* pool, uint64_t page_id, unsigned order,
+                       struct vmcache_pin* pin) {
+  return pin_extent("vmcache_pin_extent", pool, page_id, order, pin);
 }
 
 int vmcache_unpin(struct vmcache_pin* pin) {
@@ -195,6 +209,27 @@ int vmcache_allocate(struct vmcache_pool* pool, unsigned order, struct vmcache_p
   return guarded(kCall, [&] {
     NewSlot slot;
     slot.fill(*pool, pool->pool().allocate(order), page);
+  });
+}
+
+int vmcache_allocate_pages(struct vmcache_pool* pool, size_t count, int placement,
+                           struct vmcache_page* pages) {
+  constexpr const char* kCall = "vmcache_allocate_pages";
+  if (pages == nullptr) return fail_null(kCall, "pages");
+  if (pool == nullptr) return fail_null(kCall, "pool");
+  if (placement != VMCACHE_ANYWHERE && placement != VMCACHE_IN_A_ROW)
+    return fail(VMCACHE_INVALID_OPTION, "%s: placement is %d: allowed are 0 and 1", kCall,
+                placement);
+  if (const int code = pool->refuse_database(kCall)) return code;
+  return guarded(kCall, [&] {
+    // Before slots for more pages than the pool has: this says what is allowed.
+    const std::size_t slots_wanted = std::min<std::size_t>(count, pool->pool().pool_pages());
+    std::vector<NewSlot> slots(slots_wanted);
+    std::vector<ExclusiveGuard> made = pool->pool().allocate_pages(
+        count, placement == VMCACHE_IN_A_ROW ? BufferPool::Placement::kInARow
+                                             : BufferPool::Placement::kAnywhere);
+    for (std::size_t n = 0; n < made.size(); ++n)
+      slots[n].fill(*pool, std::move(made[n]), &pages[n]);
   });
 }
 
@@ -228,6 +263,12 @@ int vmcache_free_extent(struct vmcache_pool* pool, uint64_t page_id, unsigned or
     if (pool->pool().try_free({page_id, order})) return int{VMCACHE_OK};
     return answer(VMCACHE_BUSY, "vmcache_free_extent: a latch, a fault or a pin is in the way");
   });
+}
+
+int vmcache_drop(struct vmcache_pool* pool, uint64_t page_id) {
+  constexpr const char* kCall = "vmcache_drop";
+  if (pool == nullptr) return fail_null(kCall, "pool");
+  return guarded(kCall, [&] { pool->pool().drop(page_id); });
 }
 
 int vmcache_prefetch(struct vmcache_pool* pool, const struct vmcache_extent* extents,

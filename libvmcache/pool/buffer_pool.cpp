@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pool/check_options.hpp"
+#include "pool/drop_page.hpp"
 #include "pool/engine.hpp"
 #include "pool/freeing.hpp"
 #include "pool/latch_wait.hpp"
@@ -330,6 +331,14 @@ void BufferPool::leave(Extent extent) noexcept {
   _core->allocator.leave(extent);
 }
 
+void BufferPool::drop(PageId page_id) {
+  _core->require_usable();
+  if (!contains(page_id))
+    throw Error(Status{Errc::kInvalidPage, 0, page_id}, "drop: no page of the database");
+  _core->storage_flush.refuse_if_failed("drop");
+  (void)detail::drop_pages(*_core, page_id, page_id + 1, detail::Dirty::kKeep);
+}
+
 void BufferPool::free_extents(
     const std::function<void(std::uint64_t, std::span<const Extent>)>& use) {
   _core->require_usable();
@@ -395,8 +404,8 @@ File BufferPool::open_temporary(const TemporaryOptions& options) {
   return File(detail::RawFile::open_temporary(*_core, options));
 }
 
-Pin BufferPool::pin(PageId page_id) {
-  const SharedGuard guard = fix_shared(page_id);
+Pin BufferPool::pin(PageId page_id, unsigned order) {
+  const SharedGuard guard = fix_shared(page_id, order);
   // free() needs the latch exclusively: so this stays true until the pin is counted.
   if (_core->files.of_database(page_id) && !_core->allocator.in_use({page_id, 0}))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "pin: the page is free");

@@ -166,6 +166,10 @@ class Engine {
   [[nodiscard]] Evictor& evictor() noexcept { return _evictor; }
   //! Whether one more write can be started, as the writer needs.
   [[nodiscard]] bool has_room() const noexcept { return _io.room() > 0; }
+  //! The same for one that leaves a quarter of the queue to faults, which go on meanwhile.
+  [[nodiscard]] bool has_room_beside_faults() const noexcept {
+    return _io.room() > (_io.depth() + 3) / 4;
+  }
   //! @}
 
   [[nodiscard]] const EngineCounters& counters() const noexcept { return _base.counters; }

@@ -34,8 +34,10 @@ Status check(PoolCore& core, const FaultRequest& request) {
   }
   if (request.error != 0) return status;
   const std::span bytes(request.data, request.bytes);
-  if (request.file != nullptr)
+  if (request.file != nullptr) {
     clear_past_end(*request.file, request.offset, request.data, request.bytes);
+    core.files.file_of(extent.page_id)->clear_new(extent, request.data);
+  }
   status = {};
   if (const PageFormat* const format = core.format_of(extent.page_id)) {
     status = format->after_read(request.offset, bytes);
@@ -105,7 +107,7 @@ void FaultQueue::admit(FaultRequest& request, std::uint32_t slot) {
   request.slot = slot;
   std::byte* data = _core.memory->base() + request.extent.page_id * kPageSize;
   const RawFile* const file = _core.files.file_of(request.extent.page_id);
-  if (request.goal == Goal::kNew || (file != nullptr && file->is_new(request.extent.page_id))) {
+  if (request.goal == Goal::kNew || (file != nullptr && file->is_new(request.extent))) {
     std::memset(data, 0, request.extent.bytes());
     return publish(request);
   }
@@ -161,7 +163,8 @@ void FaultQueue::complete(IoRequest& ended) {
   _base.counters.retries.add(request.retries);
   const Status status = check(_core, request);
   if (status.ok()) {
-    if (RawFile* const file = _core.files.file_of(request.extent.page_id))
+    RawFile* const file = _core.files.file_of(request.extent.page_id);
+    if (file != nullptr && file->write_ahead() != nullptr)
       file->in_storage(request.extent.page_id, file->durable_lsn());
     return publish(request);
   }

@@ -55,6 +55,12 @@ void File::write_back() {
 void File::write_back(std::span<const std::uint64_t> pages) {
   opened(_file).write_back_only(pages);
 }
+void File::drop(std::uint64_t first, std::uint64_t count) {
+  opened(_file).drop(first, count);
+}
+void File::discard(std::uint64_t first, std::uint64_t count) {
+  opened(_file).discard(first, count);
+}
 void File::flush() {
   opened(_file).flush_written();
 }

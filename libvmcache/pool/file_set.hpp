@@ -10,7 +10,9 @@
 //      looks at the end again afterwards, and gives the claim back if the page is now beyond it.
 //      Whoever lowers the end looks at the words of all pages that fall out, after that. So either
 //      the claim sees the lower end, or the one who lowers it sees the claim and waits for it.
-//      (Both sides have a full barrier between their write and their read.)
+//      (Both sides have a full barrier between their write and their read.) An extent's claim is
+//      its first word and the marks of its inner pages, and its end is looked at: so an extent
+//      across the new end is seen, and the cut refused.
 //  D2  A file's object stays until no page of it is held and its end is 0. So whoever holds a page
 //      may use file_of().
 //  D3  A range is handed out again only after D2. All its pages are then evicted, each with another

@@ -6,6 +6,7 @@
 #include <array>
 #include <mutex>
 
+#include "pool/inner_pages.hpp"
 #include "pool/pool_core.hpp"
 
 namespace vmcache::detail {
@@ -91,6 +92,9 @@ Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents,
   std::uint64_t frames = 0;
   for (const Extent& extent : extents) {
     const PageState word = core.states()[extent.page_id].load(std::memory_order_relaxed);
+    // Its frames are gone, so its pages may be fixed in another way (I10).
+    if (use == PageState::Use::kUnknown)
+      unmark_inner(core, extent.page_id, extent.page_id + extent.pages());
     // The bytes are of no use to anyone: not even a dirty mark.
     core.residency.leave(extent.page_id,
                          word.next_version()

@@ -33,8 +33,9 @@ void free_extent(PoolCore& core, ExclusiveGuard& guard);
 [[nodiscard]] bool try_free_evicted(PoolCore& core, Extent extent, PageState word);
 
 //! Takes away the frames of extents that the caller holds exclusively, with one page-table call,
-//! and publishes the extents as evicted and of that use. One thread at a time uses a context. A
-//! failure is that of the page-table call; the rest is done all the same.
+//! and publishes the extents as evicted and of that use: kUnknown forgets their orders, too. One
+//! thread at a time uses a context. A failure is that of the page-table call; the rest is done all
+//! the same.
 Status drop(PoolCore& core, unsigned context, std::span<const Extent> extents,
             PageState::Use use = PageState::Use::kFree) noexcept;
 //! Gives back the ids of extents that were dropped.

@@ -16,4 +16,12 @@ class PoolCore;
 //! caller's: an extent that began in between would have been in mark_inner()'s way.
 void unmark_inner(PoolCore& core, PageId first, PageId end) noexcept;
 
+//! The first page of the extent that a page is inside of, as far as this pool knows, or the page
+//! itself. It may be out of date at once.
+[[nodiscard]] PageId extent_head(const PoolCore& core, PageId page_id) noexcept;
+
+//! Forgets what extent begins at a page of a file that is not in memory: another one may be fixed
+//! there. False, with nothing changed, if the page is in memory or on its way.
+[[nodiscard]] bool forget_extent(PoolCore& core, PageId page_id) noexcept;
+
 }  // namespace vmcache::detail

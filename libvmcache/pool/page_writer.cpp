@@ -263,8 +263,8 @@ void PageWriter::complete_write(WriteRequest& request) {
 
 void PageWriter::note_in_storage(const WriteRequest& request) noexcept {
   RawFile& file = *_core.files.file_of(request.extent.page_id);
-  const std::uint32_t pages = std::max<std::uint32_t>(request.run, 1);
-  for (std::uint32_t n = 0; n < pages; ++n)
+  const std::uint64_t pages = request.run > 0 ? request.run : request.extent.pages();
+  for (std::uint64_t n = 0; n < pages; ++n)
     file.in_storage(request.extent.page_id + n, request.durable);
 }
 

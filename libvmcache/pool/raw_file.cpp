@@ -15,6 +15,7 @@
 
 #include "clock.hpp"
 #include "pool/freeing.hpp"
+#include "pool/inner_pages.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/take_out.hpp"
 #include "pool/write_back.hpp"
@@ -203,7 +204,8 @@ void RawFile::require_whole_pages(std::uint64_t bytes, const char* doing) const 
 void RawFile::clear_tail(std::uint64_t bytes) {
   const std::uint64_t used = bytes % kPageSize;
   if (used == 0) return;
-  const PageId page_id = end_page(bytes) - 1;
+  const PageId last = end_page(bytes) - 1;
+  const PageId page_id = extent_head(_core, last);
   switch (PageHold::take(_core, page_id, now_ns() + _core.patience_ns())) {
     case PageHold::Result::kNotThere:
       return;
@@ -212,9 +214,10 @@ void RawFile::clear_tail(std::uint64_t bytes) {
     case PageHold::Result::kHeld:
       break;
   }
-  std::byte* const data = _core.memory->base() + page_id * kPageSize;
-  std::memset(data + used, 0, kPageSize - used);
   AtomicPageState& state = _core.states()[page_id];
+  // Else it was another extent, and is gone.
+  if (last - page_id < Extent{page_id, state.load(std::memory_order_relaxed).order()}.pages())
+    std::memset(_core.memory->base() + last * kPageSize + used, 0, kPageSize - used);
   // As clean or dirty as before: these bytes are not written.
   state.store(state.load(std::memory_order_relaxed)
                   .next_version()
@@ -265,8 +268,19 @@ void RawFile::grow(std::uint64_t bytes) {
 void RawFile::shrink(std::uint64_t bytes) {
   const std::uint64_t before = _target.bytes.load();
   const PageId end = end_page(bytes);
+  const auto refuse_inside_extent = [&] {
+    if (end == end_page(before) || _core.states()[end].load().use() != PageState::Use::kInner)
+      return;
+    set_end(end_page(before));
+    throw Error(Status{Errc::kInvalidPage, 0, end},
+                fmt::format("{}: resize to {} bytes: that is inside the extent that begins at page "
+                            "{} of the file; drop it first",
+                            path(), bytes, extent_head(_core, end) - _first));
+  };
+  refuse_inside_extent();
   set_end(end);
-  const PageId gone = take_out(_core, end, end_page(before), Dirty::kDrop);
+  refuse_inside_extent();  // D1
+  const PageId gone = take_out(_core, end, end_page(before), Dirty::kDrop).gone;
   const std::uint64_t now = gone > end ? std::min(before, (gone - _first) * kPageSize) : bytes;
   set_size(now);
   // What comes there next is zeros again.
@@ -284,7 +298,7 @@ void RawFile::shrink(std::uint64_t bytes) {
 }
 
 void RawFile::write_back() {
-  write_back_range(_core, _first, end_page(_capacity_bytes), _log);
+  write_back_pages(_core, dirty(), _log);
 }
 
 void RawFile::prepare_write_back(const char* doing) {
@@ -308,46 +322,23 @@ void RawFile::write_back_only() {
   write_back();
 }
 
-void RawFile::write_back_only(std::span<const std::uint64_t> pages) {
-  prepare_write_back("write_back");
-  std::vector<Extent> extents;
-  extents.reserve(pages.size());
-  for (const std::uint64_t page : pages) {
-    const bool ascends = extents.empty() || _first + page > extents.back().page_id;
-    if (page >= _pages || !ascends) {
-      throw Error(Status{Errc::kInvalidPage, 0, kNoPage},
-                  fmt::format("{}: write_back: page {} {}", path(), page,
-                              ascends ? fmt::format("of a file of up to {} pages", _pages)
-                                      : std::string("is not after the one before it")));
-    }
-    extents.push_back({_first + page, 0});
-  }
-  write_back_pages(_core, extents, _log);
-}
-
 void RawFile::flush_written() {
   require_usable("flush");
   require_named("flush");
   _flush.flush();
 }
 
-std::vector<DirtyPage> RawFile::dirty_pages() const {
-  require_usable("dirty_pages");
-  if (_log == nullptr)
-    throw Error(Errc::kInvalidOption,
-                path() + ": dirty_pages: the file was opened without write_ahead");
-  std::vector<DirtyPage> pages;
-  for (const Extent& extent : dirty_extents(_core, _first, end_page(_capacity_bytes))) {
-    const std::uint64_t page = extent.page_id - _first;
-    pages.push_back({page, _in_storage[page].load(std::memory_order_acquire)});
-  }
-  return pages;
+void RawFile::require_unused(const char* doing) const {
+  if (_uses.load(std::memory_order_relaxed) == 0) return;
+  throw Error(Errc::kBusy,
+              fmt::format("{}: {}: a Worker's task waits for a write-back", path(), doing));
 }
 
 void RawFile::close() {
   if (!is_open()) return;
   require_usable("close");
   const std::lock_guard lock(_mutex);
+  require_unused("close");
   // Nothing that could be written now would count, or the log allows no write any more.
   const bool lost =
       _temporary || _flush.error() != 0 || (_log != nullptr && _log->log_error() != 0);
@@ -356,17 +347,20 @@ void RawFile::close() {
   // Pages that are changed meanwhile are written, too.
   constexpr int kTries = 16;
   PageId gone = end;
+  PageId held = kNoPage;
   for (int i = 0; i < kTries && gone > _first; ++i) {
     if (!lost) write_back();
     set_end(_first);
-    gone = take_out(_core, _first, end, lost ? Dirty::kDrop : Dirty::kKeep);
+    const TakenOut taken = take_out(_core, _first, end, lost ? Dirty::kDrop : Dirty::kKeep);
+    gone = taken.gone;
+    held = taken.held;
     if (gone == _first) break;
     set_end(end);
-    const bool changed = _core.states()[gone - 1].load().dirty();
-    if (lost || !changed || _core.residency.pinned(gone - 1)) break;  // it was waited for
+    const bool changed = _core.states()[held].load().dirty();
+    if (lost || !changed || _core.residency.pinned(held)) break;  // it was waited for
   }
   if (gone > _first) {
-    throw Error(Status{Errc::kBusy, 0, gone - 1},
+    throw Error(Status{Errc::kBusy, 0, held},
                 path() + ": close: a page is latched, pinned, or changed all the time");
   }
   try {
@@ -381,15 +375,13 @@ void RawFile::close() {
 void RawFile::remove() {
   require_usable("remove");
   const std::lock_guard lock(_mutex);
+  require_unused("remove");
   const PageId end = end_page(_target.bytes.load());
   set_end(_first);
   // Nothing is dropped before it is known that all can be. Who fixes a page after that has broken
   // the rule that nobody uses a file that is being removed.
   PageId held = find_held(_core, _first, end);
-  if (held == kNoPage) {
-    const PageId gone = take_out(_core, _first, end, Dirty::kDrop);
-    if (gone > _first) held = gone - 1;
-  }
+  if (held == kNoPage) held = take_out(_core, _first, end, Dirty::kDrop).held;
   if (held != kNoPage) {
     set_end(end);
     throw Error(Status{Errc::kBusy, 0, held}, path() + ": remove: a page is latched or pinned");
@@ -422,9 +414,10 @@ void RawFile::close_or_complain() noexcept {
     }
     // Nobody has the file any more, nor may the format and the log be there for long.
     const std::lock_guard lock(_mutex);
-    if (!is_open()) return;
+    if (!is_open() || _uses.load(std::memory_order_relaxed) > 0) return;
     set_end(_first);
-    if (take_out(_core, _first, end_page(_target.bytes.load()), Dirty::kDrop) == _first) finish();
+    const PageId end = end_page(_target.bytes.load());
+    if (take_out(_core, _first, end, Dirty::kDrop).held == kNoPage) finish();
   } catch (const std::exception&) {  // NOLINT: not even for the words
   }
 }

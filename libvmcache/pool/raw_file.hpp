@@ -4,11 +4,13 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "file_descriptor.hpp"
@@ -33,6 +35,7 @@ class VMCACHE_LOCAL RawFile {
   [[nodiscard]] static std::shared_ptr<RawFile> open_temporary(PoolCore& core,
                                                                const TemporaryOptions& options);
 
+  [[nodiscard]] bool is_in(const PoolCore& core) const noexcept { return &_core == &core; }
   [[nodiscard]] const FileTarget& target() const noexcept { return _target; }
   [[nodiscard]] const StorageFlush& flush() const noexcept { return _flush; }
   [[nodiscard]] const std::string& path() const noexcept { return _path; }
@@ -52,10 +55,11 @@ class VMCACHE_LOCAL RawFile {
     if (_log == nullptr && !_temporary) return;
     _in_storage[page_id - _first].store(_temporary ? kThere : lsn, std::memory_order_release);
   }
-  //! Whether the page has never been written, and is zeros. The caller holds the page.
-  [[nodiscard]] bool is_new(PageId page_id) const noexcept {
-    return _temporary && _in_storage[page_id - _first].load(std::memory_order_acquire) != kThere;
-  }
+  //! Whether the extent has never been written, and is zeros. The caller holds it.
+  [[nodiscard]] bool is_new(Extent extent) const noexcept;
+  //! Makes zeros of those of its pages that were never written. The caller holds it, and has read
+  //! it to `data`.
+  void clear_new(Extent extent, std::byte* data) const noexcept;
 
   //! \name What File does
   //! @{
@@ -68,11 +72,48 @@ class VMCACHE_LOCAL RawFile {
   void write_back_only();
   void write_back_only(std::span<const std::uint64_t> pages);
   void flush_written();
+  void drop(std::uint64_t first, std::uint64_t count);
+  void discard(std::uint64_t first, std::uint64_t count);
   [[nodiscard]] std::vector<DirtyPage> dirty_pages() const;
   void close();
   void remove();
   //! What the destructor of File does.
   void close_or_complain() noexcept;
+  //! @}
+
+  //! \name For tasks that wait in a write-back (worker_write_back.cpp)
+  //! @{
+  //! Keeps the file open: close() and remove() are kBusy.
+  class Use {
+   public:
+    //! Throws Error kClosed.
+    Use(std::shared_ptr<RawFile> file, const char* doing) : _file(std::move(file)) {
+      _file->require_usable(doing);
+      _file->_uses.fetch_add(1, std::memory_order_relaxed);
+    }
+    Use(Use&&) noexcept = default;
+    Use& operator=(Use&&) = delete;
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      if (_file) _file->_uses.fetch_sub(1, std::memory_order_relaxed);
+    }
+    [[nodiscard]] RawFile* get() const noexcept { return _file.get(); }
+    [[nodiscard]] RawFile* operator->() const noexcept { return _file.get(); }
+
+   private:
+    std::shared_ptr<RawFile> _file;
+  };
+  //! For calls that write back: the file's length is right, and no flush has failed. Waits if it
+  //! is_too_long(). Throws Error.
+  void prepare_write_back(const char* doing);
+  [[nodiscard]] bool is_too_long() const noexcept {
+    return _too_long.load(std::memory_order_acquire);
+  }
+  //! What sync() has to write back now.
+  [[nodiscard]] std::vector<Extent> dirty() const;
+  //! What these pages are in. Throws Error kInvalidPage.
+  [[nodiscard]] std::vector<Extent> extents_of(std::span<const std::uint64_t> pages) const;
   //! @}
 
   //! The pool goes, and with it all that the file is of use for.
@@ -82,10 +123,14 @@ class VMCACHE_LOCAL RawFile {
   static constexpr Lsn kThere = 1;
 
   RawFile(PoolCore& core, const FileOptions& options, bool temporary);
+  [[nodiscard]] bool is_there(PageId page_id) const noexcept {
+    return _in_storage[page_id - _first].load(std::memory_order_acquire) == kThere;
+  }
   //! Takes a range and opens.
   void begin(const std::shared_ptr<RawFile>& self);
   void require_named(const char* doing) const;
   void require_usable(const char* doing) const;
+  void require_pages(std::uint64_t first, std::uint64_t count, const char* doing) const;
   void write_back();
   void grow(std::uint64_t bytes);
   void shrink(std::uint64_t bytes);
@@ -94,8 +139,7 @@ class VMCACHE_LOCAL RawFile {
   void set_end(PageId end) noexcept;
   void require_whole_pages(std::uint64_t bytes, const char* doing) const;
   void settle_size();
-  //! For calls that write back: the file's length is right, and no flush has failed.
-  void prepare_write_back(const char* doing);
+  void require_unused(const char* doing) const;
   [[nodiscard]] PageId end_page(std::uint64_t bytes) const noexcept {
     return _first + (bytes + kPageSize - 1) / kPageSize;
   }
@@ -121,6 +165,7 @@ class VMCACHE_LOCAL RawFile {
   std::mutex _mutex;                   // one change of the size, close or removal at a time
   std::atomic<bool> _too_long{false};  // the file is longer than _target.bytes: settle_size()
   std::atomic<bool> _open{false};
+  std::atomic<unsigned> _uses{0};
 };
 
 }  // namespace vmcache::detail

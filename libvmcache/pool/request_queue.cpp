@@ -98,9 +98,8 @@ void RequestQueue::advance_page(FaultRequest& request) {
   const bool of_file = !_core.files.of_database(extent.page_id);
   const std::uint64_t end =
       of_file ? _core.files.end_of(extent.page_id) : _core.allocator.next_page();
-  const bool valid = !(of_file && extent.order > 0) && extent.page_id != kNoPage &&
-                     extent.order <= kMaxOrder && extent.page_id < end &&
-                     extent.pages() <= end - extent.page_id &&
+  const bool valid = extent.page_id != kNoPage && extent.order <= kMaxOrder &&
+                     extent.page_id < end && extent.pages() <= end - extent.page_id &&
                      (extent.page_id & (extent.pages() - 1)) == 0;
   if (!valid) return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
 
@@ -112,16 +111,18 @@ void RequestQueue::advance_page(FaultRequest& request) {
     if (!fresh && !word.admits(extent.order))
       return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
     if (!state.compare_exchange(word, word.with_latch(PageState::kFaulting))) continue;
+    const bool marks =
+        !fresh && extent.order > 0 && word.use() == PageState::Use::kUnknown;  // unknown so far
+    if (marks && !mark_inner(_core, extent)) {
+      state.store(word);
+      return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
+    }
     if (of_file) {
-      if (const Status status = check_held(extent.page_id); !status.ok()) {
+      if (const Status status = check_held(extent); !status.ok()) {
+        if (marks) unmark_inner(_core, extent.page_id, extent.page_id + extent.pages());
         state.store(word);
         return _ends.finish(request, status);
       }
-    }
-    if (!fresh && extent.order > 0 && word.use() == PageState::Use::kUnknown &&
-        !mark_inner(_core, extent)) {
-      state.store(word);
-      return _ends.finish(request, {Errc::kInvalidPage, 0, extent.page_id});
     }
     return _faults.add(request, word);
   }
@@ -135,10 +136,12 @@ void RequestQueue::advance_page(FaultRequest& request) {
   }
 }
 
-//! For a page of a file that is now claimed.
-Status RequestQueue::check_held(PageId page_id) const {
+//! For an extent of a file that is now claimed, with its inner pages marked.
+Status RequestQueue::check_held(Extent extent) const {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // D1 of file_set.hpp
-  if (page_id >= _core.files.end_of(page_id)) return {Errc::kInvalidPage, 0, page_id};
+  const PageId page_id = extent.page_id;
+  if (page_id + extent.pages() > _core.files.end_of(page_id))
+    return {Errc::kInvalidPage, 0, page_id};
   const int error = _core.files.file_of(page_id)->flush().error();  // R14
   return error == 0 ? Status{} : Status{Errc::kIo, error, page_id};
 }

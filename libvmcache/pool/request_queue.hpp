@@ -52,7 +52,7 @@ class RequestQueue {
   void advance(FaultRequest& request);
   void advance_pause(FaultRequest& request);
   void advance_page(FaultRequest& request);
-  [[nodiscard]] Status check_held(PageId page_id) const;
+  [[nodiscard]] Status check_held(Extent extent) const;
   void advance_resident(FaultRequest& request, PageState word);
   void advance_resident_new(FaultRequest& request);
   void take_new(FaultRequest& request);

@@ -62,7 +62,7 @@ void Scan::make_room() noexcept {
     if (!_brought.test(page_id - _window)) continue;
     AtomicPageState& state = core.states()[page_id];
     PageState word = state.load();
-    if (!word.unlocked() || word.dirty() || !word.marked()) continue;
+    if (!word.unlocked() || word.dirty() || !word.marked() || word.order() > 0) continue;
     // I4: the whole word, as it was judged.
     if (!state.compare_exchange(word, word.with_latch(PageState::kExclusive))) continue;
     if (core.residency.pinned(page_id)) {

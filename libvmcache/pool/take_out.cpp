@@ -11,6 +11,7 @@
 #include "clock.hpp"
 #include "pool/engine.hpp"
 #include "pool/freeing.hpp"
+#include "pool/inner_pages.hpp"
 #include "pool/pool_core.hpp"
 #include "vmcache/guard.hpp"
 
@@ -63,7 +64,7 @@ PageId find_held(PoolCore& core, PageId begin, PageId end) {
   return kNoPage;
 }
 
-PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
+TakenOut take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
   std::array<Extent, 64> batch;
   std::size_t count = 0;
   const auto drop_batch = [&] {
@@ -72,11 +73,15 @@ PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
     (void)drop(core, core.freeing.context, std::span(batch).first(count), PageState::Use::kUnknown);
     count = 0;
   };
+  TakenOut taken{end, kNoPage};
   std::uint64_t deadline = now_ns() + core.patience_ns();
-  PageId page_id = end;
-  for (; page_id > begin; --page_id) {
-    const PageId one = page_id - 1;
-    if (core.states()[one].load().evicted() && !core.writes.claimed(one)) continue;
+  for (PageId one = end; one > begin && taken.held == kNoPage;) {
+    --one;
+    if (core.states()[one].load().use() == PageState::Use::kInner) continue;  // goes with the first
+    if (!core.writes.claimed(one) && forget_extent(core, one)) {
+      taken.gone = one;
+      continue;
+    }
     // Nothing is held while this waits.
     PageHold::Result result = PageHold::take(core, one, 0);
     if (result == PageHold::Result::kBusy) {
@@ -91,18 +96,27 @@ PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty) {
       wait_a_little(core);
       result = PageHold::take(core, one, deadline);
     }
-    if (result == PageHold::Result::kBusy) break;
-    if (result == PageHold::Result::kNotThere) continue;
-    if (dirty == Dirty::kKeep && core.states()[one].load().dirty()) {
+    if (result == PageHold::Result::kNotThere) {
+      ++one;  // another look: what extent it was is to be forgotten
+      continue;
+    }
+    const PageState word = core.states()[one].load();
+    if (result == PageHold::Result::kHeld && dirty == Dirty::kKeep && word.dirty()) {
       PageHold::give_back(core, one);
+      result = PageHold::Result::kBusy;
+    }
+    if (result == PageHold::Result::kBusy) {
+      taken.held = one;
       break;
     }
-    batch[count++] = {one, 0};
+    batch[count++] = {one, word.order()};
+    taken.gone = one;
     if (count == batch.size()) drop_batch();
     deadline = now_ns() + core.patience_ns();
   }
   if (count > 0) drop_batch();
-  return page_id;
+  if (taken.held == kNoPage) taken.gone = begin;
+  return taken;
 }
 
 }  // namespace vmcache::detail

@@ -28,9 +28,14 @@ class PageHold {
 
 enum class Dirty : std::uint8_t { kDrop, kKeep };
 
+struct TakenOut {
+  PageId gone = kNoPage;  //!< the lowest page of those that are gone
+  PageId held = kNoPage;  //!< the first page of the extent that has stopped it, or kNoPage
+};
+
 //! Takes the pages [begin, end) of a file out of memory, from the last one down, without writing
-//! them. No more of them come in (D1). Stops at a page that is latched or pinned for frame_wait, or
-//! is dirty and to be kept. Returns the lowest page of those that are gone.
-[[nodiscard]] PageId take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty);
+//! them, and forgets their orders. `begin` is not inside an extent. No more of them come in (D1).
+//! Stops at an extent that is latched or pinned for frame_wait, or is dirty and to be kept.
+[[nodiscard]] TakenOut take_out(PoolCore& core, PageId begin, PageId end, Dirty dirty);
 
 }  // namespace vmcache::detail

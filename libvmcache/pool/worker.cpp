@@ -13,6 +13,7 @@
 #include "pool/engine.hpp"
 #include "pool/engine_set.hpp"
 #include "pool/freeing.hpp"
+#include "pool/helper_threads.hpp"
 #include "pool/inbox_queue.hpp"
 #include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
@@ -69,6 +70,7 @@ Worker::~Worker() {
   }
   // Requests in the frames of suspended tasks may be under way.
   detail::abandon(_engine);
+  if (!here) detail::abandon(_helpers);  // its threads are the parent's
   if (here)
     detail::core_of(_pool).report(
         "a Worker was destroyed before its tasks had ended; its place in the pool is lost");

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "pool/engine.hpp"
+#include "pool/log_watch.hpp"
 #include "pool/page_writer.hpp"
 #include "pool/pool_core.hpp"
 #include "vmcache/buffer_pool.hpp"
@@ -33,32 +34,6 @@ std::vector<Extent> dirty_extents(const PoolCore& core, PageId begin, PageId end
 }
 
 namespace {
-
-//! Whether a log that does not flush itself has stood still for frame_wait, from now on: it may be
-//! this thread's to flush.
-class LogWatch {
- public:
-  LogWatch(const PoolCore& core, const WriteAhead* log)
-      : _core(core), _log(log), _durable(durable()), _moved_ns(now_ns()) {}
-
-  [[nodiscard]] bool stands_still() noexcept {
-    if (_log == nullptr || _log->flushes_itself()) return false;
-    const std::uint64_t now = now_ns();
-    if (const Lsn durable_now = durable(); durable_now != _durable) {
-      _durable = durable_now;
-      _moved_ns = now;
-    }
-    return now - _moved_ns > _core.patience_ns();
-  }
-
- private:
-  [[nodiscard]] Lsn durable() const noexcept { return _log != nullptr ? _log->durable_lsn() : 0; }
-
-  const PoolCore& _core;
-  const WriteAhead* const _log;
-  Lsn _durable;
-  std::uint64_t _moved_ns;
-};
 
 //! A run of pages at a time, so that the service engine is free for others in between.
 class WriteBackAll {
@@ -247,10 +222,6 @@ void write_back_all(PoolCore& core, CheckpointThrottle throttle) {
       .run(dirty_extents(core, 0, core.files.database_pages()));
 }
 
-void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log) {
-  write_back_pages(core, dirty_extents(core, begin, end), log);
-}
-
 void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log) {
   if (pages.empty()) return;
   if (Engine* own = engine_of_thread(core))
@@ -271,6 +242,10 @@ void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* ide
   core.storage_flush.refuse_if_failed("checkpoint");
   const std::uint64_t freed = core.allocator.freed_mark();
   write_back_all(core, throttle);
+  end_checkpoint(core, freed, identity);
+}
+
+void end_checkpoint(PoolCore& core, std::uint64_t freed, const Identity* identity) {
   core.storage_flush.flush();
   core.write_header(false, kNoPage, identity);
   deallocate_freed(core, freed);

@@ -47,10 +47,12 @@ void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* ide
 //! Throws Error: kIo, kBusy with a page of which an older write does not end.
 void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const PageId> pages,
                 const FreeListId& id);
-//! Writes back the pages of [begin, end), with an engine of its own: waits for nobody else's
-//! writes. All of them have this log, or none. Throws Error as write_back_all().
-void write_back_range(PoolCore& core, PageId begin, PageId end, WriteAhead* log);
-//! The same for single pages, in ascending order, of one file.
+//! The part of it that comes after the write-back, for which what was freed before `freed`
+//! (PageAllocator::freed_mark()) does not count any more.
+void end_checkpoint(PoolCore& core, std::uint64_t freed, const Identity* identity);
+//! Writes back those of these extents that are dirty, with an engine of its own: waits for nobody
+//! else's writes. They are in ascending order, and have this log or none. Throws Error as
+//! write_back_all().
 void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log);
 //! As fast as it goes.
 inline constexpr auto kWithoutPause = [](const CheckpointProgress&) { return false; };

@@ -104,7 +104,7 @@ static void a_latched_page_comes_later(void) {
   CHECK(count == 1 && done[0].user == &other);
   WORKS(vmcache_io_wait(io, done + 1, 3, 20, &count));
   CHECK(count == 0);
-  FAILS(VMCACHE_BUSY, "1 fixes", vmcache_io_destroy(io));
+  FAILS(VMCACHE_BUSY, "1 calls", vmcache_io_destroy(io));
   WORKS(vmcache_unfix(&page));
   WORKS(vmcache_io_wait(io, done + 1, 3, -1, &count));
   CHECK(count == 1 && done[1].user == &latched && done[1].code == VMCACHE_OK);

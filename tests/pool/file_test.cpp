@@ -234,7 +234,8 @@ TEST(FileOpen, RefusesWhatCannotBe) {
   EXPECT_FALSE(std::filesystem::exists(missing)) << "a refused open leaves no file";
   EXPECT_EQ(code_of([&] { file.resize(3 * kRange + 1); }), Errc::kDatabaseFull);
   EXPECT_EQ(code_of([&] { (void)file.page_id(3 * kRange / kPageSize); }), Errc::kInvalidPage);
-  EXPECT_EQ(code_of([&] { (void)pool.fix_shared(file.page_id(0), 1); }), Errc::kInvalidPage);
+  EXPECT_EQ(code_of([&] { (void)pool.fix_shared(file.page_id(0), 2); }), Errc::kInvalidPage)
+      << "it has three pages";
   ExclusiveGuard guard = pool.fix_exclusive(file.page_id(0));
   EXPECT_EQ(code_of([&] { pool.free(std::move(guard)); }), Errc::kInvalidPage);
   guard.release_unmodified();  // NOLINT: free() has refused it

@@ -25,6 +25,9 @@ std::set<ino_t> unsyncable;
 std::mutex stuck_mutex;
 std::set<ino_t> stuck;
 std::atomic<int> stuck_now{0};
+//! The same for fdatasync(); under unsyncable_mutex.
+std::set<ino_t> stuck_syncs;
+std::atomic<int> syncs_stuck_now{0};
 
 ino_t inode_of(int fd) {
   struct stat info {};
@@ -37,6 +40,13 @@ ino_t inode_of(int fd) {
 extern "C" int __real_fdatasync(int fd);  // NOLINT: the linker's names
 extern "C" ssize_t __real_pwrite(int fd, const void* bytes, size_t count, off_t at);  // NOLINT
 extern "C" int __wrap_fdatasync(int fd) {                                             // NOLINT
+  const auto is_stuck = [&] {
+    const std::lock_guard lock(unsyncable_mutex);
+    return stuck_syncs.contains(inode_of(fd));
+  };
+  ++syncs_stuck_now;
+  while (is_stuck()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  --syncs_stuck_now;
   const std::lock_guard lock(unsyncable_mutex);
   if (unsyncable.erase(inode_of(fd)) > 0) {
     errno = EIO;
@@ -131,6 +141,20 @@ void Stuck::wait() {
 void Stuck::let_go() {
   const std::lock_guard lock(stuck_mutex);
   stuck.clear();
+}
+
+StuckSync::StuckSync(const TempFile& file) {
+  const std::lock_guard lock(unsyncable_mutex);
+  stuck_syncs.insert(inode_of(file.path()));
+}
+
+bool StuckSync::waits() {
+  return syncs_stuck_now > 0;
+}
+
+void StuckSync::let_go() {
+  const std::lock_guard lock(unsyncable_mutex);
+  stuck_syncs.clear();
 }
 
 }  // namespace vmcache::test

@@ -43,4 +43,16 @@ class Stuck {
   static void let_go();
 };
 
+//! While it lives, the library's fdatasync() of the file waits.
+class StuckSync {
+ public:
+  explicit StuckSync(const TempFile& file);
+  ~StuckSync() { let_go(); }
+  StuckSync(const StuckSync&) = delete;
+  StuckSync& operator=(const StuckSync&) = delete;
+  //! Whether a call waits.
+  [[nodiscard]] static bool waits();
+  static void let_go();
+};
+
 }  // namespace vmcache::test

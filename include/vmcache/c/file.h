@@ -74,15 +74,21 @@ VMCACHE_API int vmcache_file_open(struct vmcache_pool *pool,
                                   const struct vmcache_file_options *options,
                                   struct vmcache_file **file);
 
-/* The page id of the file's page `n`, for vmcache_fix() with order 0. It stays while the file is
- * open. A page beyond the end cannot be fixed. VMCACHE_INVALID_PAGE: beyond capacity_bytes. */
+/* The page id of the file's page `n`, for vmcache_fix(). It stays while the file is open. A page
+ * beyond the end cannot be fixed. VMCACHE_INVALID_PAGE: beyond capacity_bytes.
+ *
+ * A page is single, order 0, unless the caller's own allocator says otherwise: an extent of order k
+ * begins at a multiple of 2^k and lies before the file's end. The pool believes the first fix, and
+ * remembers the order until the pages are dropped or discarded, or the file ends before them. Until
+ * then a fix that contradicts it is VMCACHE_INVALID_PAGE. */
 VMCACHE_API int vmcache_file_page_id(struct vmcache_file *file, uint64_t n, uint64_t *page_id);
 VMCACHE_API int vmcache_file_size(struct vmcache_file *file, uint64_t *bytes);
 
 /* Makes the file longer, by zeros, or shorter. Durable with the next sync. VMCACHE_INVALID_OPTION
  * (a file with a format has whole pages only), _DATABASE_FULL (beyond capacity_bytes, or no space),
- * _IO, _BUSY (a page that should fall out stays fixed or pinned: the file ends behind it; or the
- * last page stays fixed: call again). */
+ * _INVALID_PAGE (it would end inside an extent: drop that first), _IO, _BUSY (a page that should
+ * fall out stays fixed or pinned: the file ends behind it; or the last page stays fixed: call
+ * again). */
 VMCACHE_API int vmcache_file_resize(struct vmcache_file *file, uint64_t bytes);
 
 /* Writes back what was changed before the call, and makes it durable. Waits for no other file.
@@ -95,6 +101,15 @@ VMCACHE_API int vmcache_file_sync(struct vmcache_file *file);
  * ascending): nothing was written. Else as vmcache_file_sync(). */
 VMCACHE_API int vmcache_file_write_back(struct vmcache_file *file, const uint64_t *pages,
                                         size_t count);
+/* Takes `count` pages from number `first` on out of memory: each extent that begins among them.
+ * Changes are written back first, as vmcache_file_write_back() does. Pages that are not in memory
+ * are no error. VMCACHE_INVALID_PAGE (beyond capacity_bytes, or the first one is inside an extent),
+ * _BUSY (a page is pinned, or stays fixed), _IO: the pages before that one are then gone. */
+VMCACHE_API int vmcache_file_drop(struct vmcache_file *file, uint64_t first, uint64_t count);
+/* The same without writing: changes since the last write-back are lost. For pages that the caller's
+ * allocator has freed. They then hold what storage has, any of their earlier versions; those of a
+ * temporary file are zeros. */
+VMCACHE_API int vmcache_file_discard(struct vmcache_file *file, uint64_t first, uint64_t count);
 /* Makes durable what was written back, without writing. */
 VMCACHE_API int vmcache_file_flush(struct vmcache_file *file);
 

@@ -86,6 +86,9 @@ struct vmcache_pin {
 /* Errors as vmcache_fix() with VMCACHE_SHARED; _POOL_EXHAUSTED if half of the pool is pinned. */
 VMCACHE_API int vmcache_pin_page(struct vmcache_pool *pool, uint64_t page_id,
                                  struct vmcache_pin *pin);
+/* The same for an extent. */
+VMCACHE_API int vmcache_pin_extent(struct vmcache_pool *pool, uint64_t page_id, unsigned order,
+                                   struct vmcache_pin *pin);
 /* Ends the pin and clears `pin`. VMCACHE_INVALID_OPTION if it holds none, or is a copy of one that
  * was unpinned. Does not wait. */
 VMCACHE_API int vmcache_unpin(struct vmcache_pin *pin);
@@ -94,6 +97,16 @@ VMCACHE_API int vmcache_unpin(struct vmcache_pin *pin);
  * _DATABASE_FULL, _POOL_EXHAUSTED, _BUSY. */
 VMCACHE_API int vmcache_allocate(struct vmcache_pool *pool, unsigned order,
                                  struct vmcache_page *page);
+
+enum vmcache_placement {
+  VMCACHE_ANYWHERE = 0, /* page ids that were freed are used again */
+  VMCACHE_IN_A_ROW = 1  /* ids that follow one another, behind all that were ever handed out */
+};
+/* Makes `count` single pages at once, 1 .. half of the pool, zeroed and fixed exclusively, in the
+ * order of their ids if they are in a row. All of them or none. VMCACHE_INVALID_OPTION (count,
+ * placement), else as vmcache_allocate(). */
+VMCACHE_API int vmcache_allocate_pages(struct vmcache_pool *pool, size_t count, int placement,
+                                       struct vmcache_page *pages);
 /* Gives the extent's page ids back and clears `page`, which must be fixed exclusively. Its bytes
  * are lost. VMCACHE_INVALID_PAGE (free already, or a page of a file), _BUSY (pinned),
  * _INVALID_OPTION (as vmcache_unfix(), or not exclusive), _WRONG_THREAD. The page stays fixed
@@ -102,6 +115,12 @@ VMCACHE_API int vmcache_free(struct vmcache_page *page);
 /* The same for an extent that nothing leads to any more, in memory or not. VMCACHE_BUSY if a latch,
  * a fault or a pin is in the way; VMCACHE_INVALID_PAGE. */
 VMCACHE_API int vmcache_free_extent(struct vmcache_pool *pool, uint64_t page_id, unsigned order);
+
+/* Takes the extent of the database that begins there out of memory. Changes are written back first.
+ * Nothing happens if it is not in memory. VMCACHE_INVALID_PAGE (none of the database, or inside an
+ * extent), _BUSY (pinned, stays fixed, or its log does not become durable), _IO: it then stays in
+ * memory. Pages of files: vmcache_file_drop(). */
+VMCACHE_API int vmcache_drop(struct vmcache_pool *pool, uint64_t page_id);
 
 /* Brings `count` extents into memory with as few submissions as possible, and waits for all. They
  * may be evicted again. The first failure is returned after all have ended. */
