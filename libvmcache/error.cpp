@@ -57,6 +57,8 @@ std::string_view to_string(Errc code) noexcept {
       return "wrong process";
     case Errc::kWrongThread:
       return "wrong thread";
+    case Errc::kReadOnly:
+      return "read only";
   }
   return "unknown";
 }

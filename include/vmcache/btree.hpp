@@ -37,10 +37,11 @@ struct BTreeShape {
   }
 };
 
-//! A B+tree in the pages of a pool. Keys are byte strings of 0 to kMaxKey bytes, ordered byte by
-//! byte. Values have 0 to kMaxValue bytes. Nodes are single pages. A value of more than a quarter
-//! page lies in extents of its own, and so does one that is too long to lie beside its key.
-//! Internals: vmcache/detail/btree/node_layout.hpp, descent.hpp, write_operations.hpp.
+//! A B+tree in the pages of a pool, or of a PagedFile in one. Keys are byte strings of 0 to kMaxKey
+//! bytes, ordered byte by byte. Values have 0 to kMaxValue bytes. Nodes are single pages. A value
+//! of more than a quarter page lies in extents of its own, and so does one that is too long to lie
+//! beside its key. Internals: vmcache/detail/btree/node_layout.hpp, descent.hpp,
+//! write_operations.hpp.
 //!
 //! Threads. Any thread may make any call at any time, also through several BTree objects of one
 //! root. The blocking calls wait for I/O and latches. The forms that take a Worker are for its
@@ -349,7 +350,7 @@ Task<> BTree::lookup_each(Worker& worker, std::span<const Bytes> keys, F use) co
       continue;
     }
     try {
-      co_await worker.prefetch(each.pages());
+      co_await worker.prefetch(pool(), each.pages());
     } catch (const Error&) {
       each.stop_waiting_for_pages();
     }

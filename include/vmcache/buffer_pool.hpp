@@ -23,8 +23,12 @@
 
 namespace VMCACHE_EXPORT vmcache {
 
+struct PagedFileOptions;
+
 namespace detail {
+class PagedStore;
 class PoolCore;
+class RawFile;
 struct PoolAccess;
 
 //! Releases a guard that turned out to be of no use.
@@ -261,6 +265,23 @@ class BufferPool {
   [[nodiscard]] PageRef page_ref(PageId page_id) const noexcept {
     return {&_states[page_id], address(page_id), page_id};
   }
+  //! The extent as the pool names it whose memory this is: the same for a pool itself, another one
+  //! for a PagedFile. For FaultRequest. An extent that cannot be in the file gets page id kNoPage.
+  [[nodiscard]] Extent pool_extent(Extent extent) const noexcept {
+    const bool inside =
+        extent.page_id < _fixable_pages && extent.pages() <= _fixable_pages - extent.page_id;
+    return {inside && extent.page_id != kNoPage ? _first_page + extent.page_id : kNoPage,
+            extent.order};
+  }
+  //! The status of such a request with the page id that it has here.
+  [[nodiscard]] Status told(Status status) const noexcept {
+    if (status.page_id > _first_page) status.page_id -= _first_page;
+    return status;
+  }
+  //! Where its page 0 is in the pool whose memory this is: 0, but for a PagedFile.
+  [[nodiscard]] PageId pool_begin() const noexcept { return _first_page; }
+  //! One past the last page id that can ever be fixed; 0 after close().
+  [[nodiscard]] std::uint64_t fixable_pages() const noexcept { return _fixable_pages; }
   //! Pages of memory that the pool has now.
   [[nodiscard]] std::uint64_t pool_pages() const noexcept;
   [[nodiscard]] std::uint64_t capacity_pages() const noexcept;
@@ -268,10 +289,16 @@ class BufferPool {
   //! it.
   [[nodiscard]] bool contains(PageId page_id) const noexcept;
 
+  //! PoolOptions::read_only.
+  [[nodiscard]] bool read_only() const noexcept { return _read_only; }
   //! Whether extents begin with a PageHeader.
   [[nodiscard]] bool page_headers() const noexcept { return _page_headers; }
   //! The log that is told about changes of structures (PoolOptions::change_log), or null.
   [[nodiscard]] ChangeLog* change_log() const noexcept { return _change_log; }
+
+ protected:
+  //! PagedFile.
+  BufferPool(BufferPool& pool, const PagedFileOptions& options);
 
  private:
   friend struct detail::PoolAccess;
@@ -313,6 +340,13 @@ class BufferPool {
   //! Processes the completions of write-backs that no thread is waiting for; one of them may be in
   //! the way. For callers that only try. Does not wait.
   void end_writes() noexcept;
+  //! Throws Error kWrongProcess, kClosed.
+  void require_usable() const;
+  //! For what is the pool's and not a paged file's. Throws Error kInvalidOption.
+  void require_pool(const char* doing) const;
+  void close_file();
+  void leave_file() noexcept;
+  void let_go() noexcept;
   //! Gets what a need of kind kPage or kLatch asks for. `restarts` is how often the caller has
   //! asked in a row.
   [[nodiscard]] Status satisfy(const Need& need, unsigned restarts);
@@ -325,7 +359,13 @@ class BufferPool {
   std::uint64_t _fixable_pages = 0;
   ChangeLog* _change_log = nullptr;
   bool _page_headers = false;
-  std::unique_ptr<detail::PoolCore> _core;
+  bool _read_only = false;
+  // Not for hits.
+  PageId _first_page = 0;  // of a PagedFile: where its page 0 is in the pool
+  //! Shared with the pool's paged files; whoever goes last deletes it.
+  detail::PoolCore* _core = nullptr;
+  detail::PagedStore* _store = nullptr;
+  std::shared_ptr<detail::RawFile> _file;  // of a PagedFile
 };
 
 inline void Pin::release() noexcept {

@@ -32,6 +32,12 @@ struct DatabaseOptions {
   //! transactions. It sleeps less, or not at all, if the log would otherwise be full before it
   //! ends. At open and close it does not sleep.
   unsigned checkpoint_percent = 10;
+  //! If set, the pages lie in the memory of this pool, beside its other files: the page file
+  //! becomes a PagedFile of it. `pool` then says only path, capacity_bytes (up to the pool's
+  //! files_bytes), create, direct_io, lost_write_check and logger; the rest of it is not used.
+  //! Database::pool() is the page file; a Worker may be the pool's. Close the database before the
+  //! pool: else the close makes no checkpoint, and the next open recovers from the log.
+  BufferPool* in = nullptr;
 };
 
 //! What the open had to do.

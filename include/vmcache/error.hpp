@@ -53,6 +53,7 @@ enum class Errc : std::uint8_t {
   //! The object belongs to the process that opened it, and this is a fork of that process.
   kWrongProcess,
   kWrongThread,  //!< a Worker was used by a thread other than the one that made it
+  kReadOnly,     //!< the file or database was opened with read_only; nothing was changed
 };
 
 [[nodiscard]] std::string_view to_string(Errc code) noexcept;

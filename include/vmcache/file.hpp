@@ -30,6 +30,11 @@ struct FileOptions {
   std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
   bool create = true;     //!< create it, empty, if it is missing
   bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
+  //! Opens a file that is there, to read it. Several may have it open so, here and in other
+  //! processes, and nobody who would write. resize(), sync(), write_back(), flush(), dirty_pages()
+  //! and remove() are Errc::kReadOnly. Pages that were changed all the same are never written: see
+  //! PoolOptions::read_only.
+  bool read_only = false;
   //! Is asked before each write and after each read, if set. The file then has whole pages only.
   //! Must stay until close() or remove() has succeeded, or ~File has found no page latched or
   //! pinned; else until the pool is gone.
@@ -67,11 +72,11 @@ struct TemporaryOptions {
 //! Size. It need not be a multiple of kPageSize. The bytes of the last page after the end are zeros
 //! when it is loaded, and are not written. A page after the end cannot be fixed (kInvalidPage).
 //!
-//! Others. The file is locked (flock) against other pools, here and in other processes. Who ignores
-//! the lock can change the file: a page in memory keeps its bytes, and its next write overwrites
-//! what they wrote. If they cut the file, loading a page that is gone is Error kIo (ENODATA), never
-//! a signal. Once resize(), or a write of a page behind it, has made the file longer again, such a
-//! page is zeros.
+//! Others. The file is locked (flock) against other pools, here and in other processes; with
+//! read_only only against those that would write. Who ignores the lock can change the file: a page
+//! in memory keeps its bytes, and its next write overwrites what they wrote. If they cut the file,
+//! loading a page that is gone is Error kIo (ENODATA), never a signal. Once resize(), or a write of
+//! a page behind it, has made the file longer again, such a page is zeros.
 //!
 //! Failed sync. A flush of the file that fails is final for this file until it is opened again, as
 //! for a pool's database (BufferPool). Other files go on.
@@ -109,6 +114,7 @@ class File {
   //! Pages that the size takes; the last one may be there in part.
   [[nodiscard]] std::uint64_t pages() const;
   [[nodiscard]] std::uint64_t capacity_bytes() const;
+  [[nodiscard]] bool read_only() const;
 
   //! Makes the file longer or shorter. What is added is zeros, and its blocks are taken now if the
   //! file system can do that. Pages that fall out leave memory without being written. Throws Error:

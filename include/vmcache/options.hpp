@@ -151,6 +151,14 @@ struct PoolOptions {
   bool create = true;  //!< create the database if the file is missing or empty
   //! Opens a database that was not closed cleanly. Page ids that were freed before are lost.
   bool allow_unclean = false;
+  //! Opens a database to read it; it must have been closed cleanly (kUncleanShutdown). Nothing is
+  //! written to it, not even that it is open. Several processes may have it open so; while they
+  //! have, it is Errc::kInUse for all that would write. A database of a log may be opened, too.
+  //! allocate(), free(), set_root(), checkpoint() and the like are Errc::kReadOnly, and so are
+  //! changes of a BTree. An exclusive latch is given, because a hit asks for nothing. But what is
+  //! changed under it is never written: it is lost when the page leaves memory, and that is logged
+  //! as an error. Not together with allow_unclean, recovered, write_ahead or change_log.
+  bool read_only = false;
 
   //! Extents begin with a PageHeader. It gets the page id and a CRC32C when the page is written,
   //! and both are checked when it is loaded (Errc::kChecksum, kWrongPage). This is a property of

@@ -27,7 +27,8 @@
 //  I5  Only write-back clears dirty, after a write has completed without error. Either it has held
 //      a shared latch since before it submitted the write, so that nobody can have dirtied the page
 //      in between. Or it has written a copy; then it clears dirty by a compare-and-swap that finds
-//      the page readable and of the version that was copied.
+//      the page readable and of the version that was copied. (Of a page that is read only it is the
+//      write-back that throws the changes away, by the same rules.)
 //  I6  order and use outlive eviction, and a fault that contradicts them is refused. Its caller has
 //      a page id that was freed before the fault began and may be part of another extent by now.
 //      Loading it would put old bytes over the new owner's.

@@ -106,25 +106,50 @@ class Worker : public detail::WorkerCore {
     return detail::FixAwaiter<ExclusiveGuard>{*this, Extent{page_id, order}};
   }
   [[nodiscard]] auto allocate(unsigned order = 0) noexcept {
-    return detail::AllocateAwaiter{*this, order};
+    return detail::AllocateAwaiter{*this, pool(), order};
   }
   //! Like BufferPool::free(), but extents of several pages that tasks free in one round share a
   //! page-table call. It throws when it is called, not when it is awaited. If the result is not
   //! awaited, the guard is released and the page is not freed.
-  [[nodiscard]] detail::FreeAwaiter free(ExclusiveGuard&& guard);
+  [[nodiscard]] detail::FreeAwaiter free(ExclusiveGuard&& guard) {
+    return free(pool(), std::move(guard));
+  }
   //! Does the same for an extent that nothing leads to any more, as BufferPool::try_free() does,
   //! but waits for latches and faults that are in the way. Throws Error kInvalidPage, as that;
   //! kBusy (it is latched or pinned for frame_wait).
-  [[nodiscard]] Task<> free(Extent extent);
+  [[nodiscard]] Task<> free(Extent extent) { return free(pool(), extent); }
   //! Loads a set of extents and resumes when all have ended.
   [[nodiscard]] auto prefetch(std::span<const Extent> extents) {
-    return detail::PrefetchAwaiter{*this, extents};
+    return detail::PrefetchAwaiter{*this, pool(), extents};
   }
-  //! Runs an operation. `op` must outlive the co_await.
+  //! Runs an operation. `op` must outlive the co_await. If it has a function `BufferPool& pool()
+  //! const`, it runs on the pages of that one.
   template <Operation Op>
   [[nodiscard]] auto perform(Op& op) noexcept {
     return detail::PerformAwaiter<Op>{*this, op};
   }
+
+  //! \name The same for pages of `file`, a PagedFile of the Worker's pool, or that pool itself
+  //! @{
+  [[nodiscard]] auto fix_optimistic(BufferPool& file, PageId page_id, unsigned order = 0) noexcept {
+    return FixIn<OptimisticGuard>{*this, Extent{page_id, order}, {file}};
+  }
+  [[nodiscard]] auto fix_shared(BufferPool& file, PageId page_id, unsigned order = 0) noexcept {
+    return FixIn<SharedGuard>{*this, Extent{page_id, order}, {file}};
+  }
+  [[nodiscard]] auto fix_exclusive(BufferPool& file, PageId page_id, unsigned order = 0) noexcept {
+    return FixIn<ExclusiveGuard>{*this, Extent{page_id, order}, {file}};
+  }
+  [[nodiscard]] auto allocate(BufferPool& file, unsigned order = 0) noexcept {
+    return detail::AllocateAwaiter{*this, file, order};
+  }
+  [[nodiscard]] detail::FreeAwaiter free(BufferPool& file, ExclusiveGuard&& guard);
+  [[nodiscard]] Task<> free(BufferPool& file, Extent extent);
+  [[nodiscard]] auto prefetch(BufferPool& file, std::span<const Extent> extents) {
+    return detail::PrefetchAwaiter{*this, file, extents};
+  }
+  //! @}
+
   //! Lets the other tasks run once each, in no particular order. Tasks that are in each other's way
   //! may try again after it: the order changes, so they do not meet for ever.
   [[nodiscard]] auto yield() noexcept { return detail::YieldAwaiter{*this}; }
@@ -149,6 +174,8 @@ class Worker : public detail::WorkerCore {
   //! @}
 
  private:
+  template <typename Guard>
+  using FixIn = detail::FixAwaiter<Guard, detail::PagesOfFile>;
   struct Detached;
   struct VMCACHE_LOCAL FileTasks;
   static Detached drive(Worker& worker, Task<void> task);
@@ -173,8 +200,8 @@ class Worker : public detail::WorkerCore {
   bool _has_run = false;
   std::unique_ptr<detail::WorkerSignal> _signal;
   std::shared_ptr<detail::InboxQueue> _inbox;
-  std::vector<Task<>> _posted;  // scratch of take_posted()
-  bool _stopping = false;       // Inbox::stop() was called
+  std::vector<Task<>> _posted;                      // scratch of take_posted()
+  bool _stopping = false;                           // Inbox::stop() was called
   std::unique_ptr<detail::HelperThreads> _helpers;  // made when first needed
   std::exception_ptr _first_error;
 };

@@ -28,6 +28,11 @@ TreeContext::TreeContext(BufferPool& pool, PageId root)
       _applied(pool.change_log() != nullptr ? Lsn{0} : ~Lsn{0}),
       _stamp(first_stamp()) {}
 
+void TreeContext::refuse_change() const {
+  throw Error(Status{Errc::kReadOnly, 0, _root},
+              "B+tree: a change, but " + _pool.description() + " was opened with read_only");
+}
+
 std::uint64_t TreeContext::commit_on(Bytes key, Lsn leaf) const {
   const Lsn applied = _pool.change_log()->applied_lsn();
   // Another thread may store a lower number. Then the next reader asks again.

@@ -45,6 +45,7 @@ void append_old_extents(const BufferPool& pool, const NodeReader::Value& value, 
 }  // namespace
 
 PlacedValue::PlacedValue(TreeContext& tree, std::uint64_t size) : _tree(tree) {
+  tree.require_writable();
   check_value(size);
   _value.emplace(extent_front(tree.pool()), size, tree.next_stamp());
   _value->reserve();

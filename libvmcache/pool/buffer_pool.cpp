@@ -126,7 +126,7 @@ void BufferPool::end_writes() noexcept {
 }
 
 void BufferPool::await_exclusive(PageId page_id, unsigned order, ExclusiveGuard& guard) {
-  detail::WriterWait wait(*_core, page_id);
+  detail::WriterWait wait(*_core, _first_page + page_id);
   for (unsigned restarts = 0;; ++restarts) {
     const TryFix result = try_fix(page_id, guard);
     if (result == TryFix::kFixed) return;
@@ -137,34 +137,51 @@ void BufferPool::await_exclusive(PageId page_id, unsigned order, ExclusiveGuard&
 }
 
 BufferPool::BufferPool(const PoolOptions& options)
-    : _core(std::make_unique<detail::PoolCore>(options)) {
+    : _core(new detail::PoolCore(options)), _store(&_core->database) {
   _base = _core->memory->base();
   _states = _core->states();
   _fixable_pages = _core->files.capacity_pages();
   _change_log = options.change_log;
   _page_headers = options.page_header;
+  _read_only = options.read_only;
 }
 
 BufferPool::~BufferPool() {
   if (!_core->process.here()) {
-    detail::abandon(_core);
+    detail::keep_for_good(_core);
     return;
   }
-  if (!_core->open) return;
-  try {
-    close();
-  } catch (const std::exception& error) {
+  if (_file) {
+    leave_file();
+  } else if (_core->open) {
     try {
-      _core->logger(LogLevel::kError,
-                    fmt::format("closing {}: {}", _core->storage->description(), error.what()));
-    } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
+      close();
+    } catch (const std::exception& error) {
+      try {
+        _core->logger(LogLevel::kError,
+                      fmt::format("closing {}: {}", _core->storage->description(), error.what()));
+      } catch (const std::bad_alloc&) {  // NOLINT: not even for the words
+      }
     }
   }
+  let_go();
+}
+
+//! Whoever is the last to have used the core deletes it: the pool, or a paged file that outlives
+//! it.
+void BufferPool::let_go() noexcept {
+  if (_core->users.fetch_sub(1, std::memory_order_acq_rel) == 1) delete _core;
+}
+
+void BufferPool::require_usable() const {
+  _core->require_usable();
+  if (_file && !_file->is_open()) throw Error(Errc::kClosed, "the file was closed");
 }
 
 void BufferPool::close() {
   _core->process.require("the pool");
   if (!_core->open) return;
+  if (_file) return close_file();
   if (const unsigned leased = _core->engines.leased(); leased > 0) {
     throw Error(Errc::kBusy,
                 fmt::format("close: {} workers or blocking calls are still at work", leased));
@@ -176,49 +193,49 @@ void BufferPool::close() {
   // Before any file is closed. After a failed flush, guards may be alive: their pages stay.
   if (_core->storage_flush.error() == 0) detail::refuse_latched(*_core, "close");
   for (const auto& file : _core->files.all()) file->close();
+  const auto closed = [&] {
+    _core->open = false;
+    _fixable_pages = 0;
+  };
+  if (_read_only) return closed();
   if (_core->storage_flush.error() != 0) {
     // Whoever asked for the flush was told. Nothing that could be written now would be worth
     // anything (R14).
-    _core->open = false;
-    _fixable_pages = 0;
+    closed();
     _core->logger(LogLevel::kError, "closed without being marked as closed cleanly: " +
                                         _core->storage_flush.reason());
     return;
   }
   // The list of free pages will lie in some of them, so that it is too late after that.
-  if (_core->allocator.freed_to_tell()) checkpoint();
-  detail::write_back_all(*_core, detail::kWithoutPause);
+  if (_store->allocator.freed_to_tell()) checkpoint();
+  detail::write_back_all(*_store, detail::kWithoutPause);
   detail::refuse_latched(*_core, "close");
-  const std::uint64_t bytes = _core->allocator.next_page() * kPageSize;
-  const PageId free_list = _core->allocator.save();
-  if (_core->storage->can_grow()) {
-    if (const int error = _core->storage->resize(bytes); error != 0) {
-      throw Error(Status{Errc::kIo, error, kNoPage}, "trimming " + _core->storage->description());
-    }
-  }
-  _core->storage_flush.flush();
-  _core->write_header(true, free_list);
-  _core->open = false;
-  _fixable_pages = 0;
+  _store->end();
+  closed();
 }
 
 Status BufferPool::satisfy(const Need& need, unsigned restarts) {
-  _core->require_usable();
+  require_usable();
   if (need.kind == Need::Kind::kTurn) return {};  // a thread gives way by itself
   _core->restarts.fetch_add(1, std::memory_order_relaxed);
-  if (need.kind != Need::Kind::kPause) _core->refuse_if_failed(need.extent.page_id, "fix");
   assert(need.kind == Need::Kind::kPage || need.kind == Need::Kind::kLatch ||
          need.kind == Need::Kind::kPause);
-  const PageId page_id = need.extent.page_id;
+  // From here on the page has the pool's id (paged_store.hpp). kNoPage is none, or not known.
+  const PageId page_id = pool_extent({need.extent.page_id, 0}).page_id;
+  const auto refuse_if_failed = [&] {
+    if (_file || page_id < _store->pages) _store->storage_flush.refuse_if_failed("fix");
+  };
+  if (need.kind != Need::Kind::kPause) refuse_if_failed();
+  const bool is_page = page_id != kNoPage;
+  AtomicPageState* const states = _core->states();
   // Latched, or somebody else is loading it: wait without an engine.
-  const bool is_page = page_id < _core->files.capacity_pages();
   const bool loading =
-      need.kind == Need::Kind::kPage && is_page && _states[page_id].load().faulting();
+      need.kind == Need::Kind::kPage && is_page && states[page_id].load().faulting();
   if (need.kind != Need::Kind::kPage || loading) {
     if (Engine* own = detail::engine_of_thread(*_core))
-      return wait_in_task(*_core, *own, page_id, restarts);
+      return told(wait_in_task(*_core, *own, page_id, restarts));
     _core->engines.reap_idle();
-    if (loading) return wait_for_load(*_core, page_id, restarts);
+    if (loading) return told(wait_for_load(*_core, page_id, restarts));
     // An operation that finds readers in its way, time and again, wants the page exclusively.
     if (need.kind == Need::Kind::kLatch && restarts > kPatientRestarts && is_page)
       return await_readers(*_core, page_id, restarts);
@@ -226,54 +243,61 @@ Status BufferPool::satisfy(const Need& need, unsigned restarts) {
     return {};
   }
   FaultRequest request;
-  request.extent = need.extent;
+  request.extent = pool_extent(need.extent);
+  if (request.extent.page_id == kNoPage) return {Errc::kInvalidPage, 0, need.extent.page_id};
   run_blocking(*_core, {&request, 1});
-  if (!request.status.ok()) _core->refuse_if_failed(page_id, "fix");
-  return request.status;
+  if (!request.status.ok()) refuse_if_failed();
+  return told(request.status);
 }
 
 void BufferPool::prefetch(std::span<const Extent> extents) {
-  _core->require_usable();
-  for (const Extent& extent : extents) _core->refuse_if_failed(extent.page_id, "prefetch");
+  require_usable();
+  for (const Extent& extent : extents) {
+    if (_file || extent.page_id < _store->pages) _store->storage_flush.refuse_if_failed("prefetch");
+  }
   std::vector<FaultRequest> requests(extents.size());
-  for (std::size_t i = 0; i < extents.size(); ++i) requests[i].extent = extents[i];
+  for (std::size_t i = 0; i < extents.size(); ++i) requests[i].extent = pool_extent(extents[i]);
   run_blocking(*_core, requests);
-  for (const FaultRequest& request : requests) {
-    if (!request.status.ok()) throw Error(request.status);
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    Status status = told(requests[i].status);
+    if (status.ok()) continue;
+    status.page_id = extents[i].page_id;  // also of one that cannot be in the file
+    throw Error(status);
   }
 }
 
 ExclusiveGuard BufferPool::allocate(unsigned order) {
-  _core->require_usable();
+  require_usable();
   FaultRequest request;
-  detail::prepare_new(*_core, request, order);
+  detail::prepare_new(*_store, request, order);
   try {
     run_blocking(*_core, {&request, 1});
   } catch (...) {  // no engine, so nothing was begun
-    (void)_core->allocator.free(request.extent);
+    detail::undo_new(*_store, request);
     throw;
   }
-  detail::settle_new(*_core, request);
-  return ExclusiveGuard{page_ref(request.extent.page_id)};
+  detail::settle_new(*_store, request);
+  return ExclusiveGuard{page_ref(request.extent.page_id - _first_page)};
 }
 
 std::vector<ExclusiveGuard> BufferPool::allocate_pages(std::size_t count, Placement placement) {
-  _core->require_usable();
+  require_usable();
+  _store->refuse_read_only("allocate_pages");
   const std::uint64_t max = pool_pages() / 2;  // others want frames, too
   if (count == 0 || count > max) {
     throw Error(Errc::kInvalidOption,
                 fmt::format("allocate_pages: count = {}: allowed are 1 to {}, half of the pool",
                             count, max));
   }
-  _core->storage_flush.refuse_if_failed("allocate_pages");
+  _store->storage_flush.refuse_if_failed("allocate_pages");
   std::vector<ExclusiveGuard> guards;
   guards.reserve(count);
   std::vector<FaultRequest> requests(count);
   const std::vector<Extent> pages =
-      _core->allocator.allocate_pages(count, placement == Placement::kInARow);
-  const auto give_back = [&](const Extent& page) { (void)_core->allocator.free(page); };
+      _store->allocator.allocate_pages(count, placement == Placement::kInARow);
+  const auto give_back = [&](const Extent& page) { (void)_store->allocator.free(page); };
   for (std::size_t i = 0; i < count; ++i) {
-    requests[i].extent = pages[i];
+    requests[i].extent = {_store->in_pool(pages[i].page_id), 0};
     requests[i].goal = FaultRequest::Goal::kNew;
   }
   try {
@@ -283,12 +307,12 @@ std::vector<ExclusiveGuard> BufferPool::allocate_pages(std::size_t count, Placem
     throw;
   }
   Status failure;
-  for (const FaultRequest& request : requests) {
-    if (request.status.ok()) {
-      guards.emplace_back(page_ref(request.extent.page_id));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (requests[i].status.ok()) {
+      guards.emplace_back(page_ref(pages[i].page_id));
     } else {
-      give_back(request.extent);
-      failure = request.status;
+      give_back(pages[i]);
+      failure = told(requests[i].status);
     }
   }
   if (failure.ok()) return guards;
@@ -297,20 +321,21 @@ std::vector<ExclusiveGuard> BufferPool::allocate_pages(std::size_t count, Placem
 }
 
 void BufferPool::free(ExclusiveGuard&& guard) {
-  _core->require_usable();
-  detail::free_extent(*_core, guard);
+  require_usable();
+  detail::free_extent(*_store, guard);
 }
 
 bool BufferPool::try_free(Extent extent) {
-  _core->require_usable();
-  const PageState word = _core->allocator.covers(extent)
+  require_usable();
+  _store->refuse_read_only("try_free");
+  const PageState word = _store->allocator.covers(extent)
                              ? _states[extent.page_id].load()
                              : PageState{}.with_use(PageState::Use::kFree);
   if (!word.admits(extent.order)) {
     throw Error(Status{Errc::kInvalidPage, 0, extent.page_id},
                 fmt::format("free: no extent of order {} begins here", extent.order));
   }
-  if (word.evicted()) return detail::try_free_evicted(*_core, extent, word);
+  if (word.evicted()) return detail::try_free_evicted(*_store, extent, word);
   ExclusiveGuard guard;
   if (try_fix(extent.page_id, guard) != TryFix::kFixed) return false;
   const bool same = guard.state().load(std::memory_order_relaxed).admits(extent.order);
@@ -328,89 +353,92 @@ bool BufferPool::try_free(Extent extent) {
 }
 
 void BufferPool::leave(Extent extent) noexcept {
-  _core->allocator.leave(extent);
+  if (!_read_only) _store->allocator.leave(extent);
 }
 
 void BufferPool::drop(PageId page_id) {
-  _core->require_usable();
+  require_usable();
   if (!contains(page_id))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "drop: no page of the database");
-  _core->storage_flush.refuse_if_failed("drop");
-  (void)detail::drop_pages(*_core, page_id, page_id + 1, detail::Dirty::kKeep);
+  _store->storage_flush.refuse_if_failed("drop");
+  const PageId in_pool = _store->in_pool(page_id);
+  (void)detail::drop_pages(*_core, in_pool, in_pool + 1, detail::Dirty::kKeep);
 }
 
 void BufferPool::free_extents(
     const std::function<void(std::uint64_t, std::span<const Extent>)>& use) {
-  _core->require_usable();
-  _core->allocator.snapshot(use);
+  require_usable();
+  _store->allocator.snapshot(use);
 }
 
 PageId BufferPool::root(unsigned index) const {
-  _core->require_usable();
+  require_usable();
   if (index >= kRoots)
     throw Error(Errc::kInvalidOption,
                 fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
-  const std::lock_guard lock(_core->header.mutex);
-  return _core->header.now.roots[index];
+  const std::lock_guard lock(_store->header.mutex);
+  return _store->header.now.roots[index];
 }
 
 void BufferPool::set_root(unsigned index, PageId page_id) {
-  _core->require_usable();
+  require_usable();
   if (index >= kRoots)
     throw Error(Errc::kInvalidOption,
                 fmt::format("root {}: allowed are 0 to {}", index, kRoots - 1));
   if (page_id != kNoPage && !contains(page_id))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "set_root");
-  _core->storage_flush.refuse_if_failed("set_root");
-  const std::lock_guard lock(_core->header.mutex);
-  _core->header.now.roots[index] = page_id;
+  _store->refuse_read_only("set_root");
+  _store->storage_flush.refuse_if_failed("set_root");
+  const std::lock_guard lock(_store->header.mutex);
+  _store->header.now.roots[index] = page_id;
 }
 
 void BufferPool::checkpoint() {
-  _core->require_usable();
-  detail::checkpoint(*_core, detail::kWithoutPause);
+  require_usable();
+  _store->refuse_read_only("checkpoint");
+  detail::checkpoint(*_store, detail::kWithoutPause);
 }
 
 std::uint64_t BufferPool::digest() {
-  _core->require_usable();
-  if (!_core->sums)
+  require_usable();
+  if (!_store->sums)
     throw Error(Errc::kInvalidOption, "digest: the pool was opened without lost_write_check");
-  checkpoint();
-  return detail::digest(*_core);
+  if (!_read_only) checkpoint();
+  return detail::digest(*_store);
 }
 
 void BufferPool::resize(std::uint64_t pool_bytes) {
-  _core->require_usable();
+  require_pool("resize");
   check_pool_bytes(pool_bytes, _core->options);
   _core->engines.with_service(
       [&](Engine& engine) { detail::resize(*_core, engine, pool_bytes / kPageSize); });
 }
 
 bool BufferPool::contains(PageId page_id) const noexcept {
-  return page_id != kNoPage && page_id < _core->allocator.next_page();
+  return page_id != kNoPage && page_id < _store->allocator.next_page();
 }
 
 std::uint64_t BufferPool::capacity_pages() const noexcept {
-  return _core->files.database_pages();
+  return _store->pages;
 }
 
 File BufferPool::open_file(const FileOptions& options) {
-  _core->require_usable();
+  require_pool("open_file");
   return File(detail::RawFile::open(*_core, options));
 }
 
 File BufferPool::open_temporary(const TemporaryOptions& options) {
-  _core->require_usable();
+  require_pool("open_temporary");
   return File(detail::RawFile::open_temporary(*_core, options));
 }
 
 Pin BufferPool::pin(PageId page_id, unsigned order) {
   const SharedGuard guard = fix_shared(page_id, order);
   // free() needs the latch exclusively: so this stays true until the pin is counted.
-  if (_core->files.of_database(page_id) && !_core->allocator.in_use({page_id, 0}))
+  if (page_id < _store->pages && !_store->allocator.in_use({page_id, 0}))
     throw Error(Status{Errc::kInvalidPage, 0, page_id}, "pin: the page is free");
   const std::uint64_t max = pool_pages() / kMaxPinnedShare;
-  if (!_core->residency.pin(page_id, max)) {
+  if (!_core->residency.pin(_first_page + page_id, max)) {
     throw Error(Status{Errc::kPoolExhausted, 0, page_id},
                 fmt::format("pin: {} pages are pinned, the most that a pool of {} pages allows",
                             max, pool_pages()));
@@ -419,11 +447,11 @@ Pin BufferPool::pin(PageId page_id, unsigned order) {
 }
 
 bool BufferPool::pinned(PageId page_id) const noexcept {
-  return _core->residency.pinned(page_id);
+  return _core->residency.pinned(_first_page + page_id);
 }
 
 void BufferPool::unpin(PageId page_id) noexcept {
-  if (_core->process.here()) _core->residency.unpin(page_id);
+  if (_core->process.here()) _core->residency.unpin(_first_page + page_id);
 }
 
 std::uint64_t BufferPool::pool_pages() const noexcept {
@@ -431,23 +459,23 @@ std::uint64_t BufferPool::pool_pages() const noexcept {
 }
 
 const std::string& BufferPool::description() const noexcept {
-  return _core->description;
+  return _file ? _file->path() : _core->description;
 }
 
 PoolStats BufferPool::stats() const {
   _core->process.require("the pool");
   PoolStats stats;
   _core->engines.add_to(stats);
-  stats.flushes = _core->storage_flush.count();
+  stats.flushes = _store->storage_flush.count();
   stats.restarts = _core->restarts.load(std::memory_order_relaxed);
   stats.page_table_calls = _core->memory->calls();
   stats.page_table_pages = _core->memory->pages();
   stats.promotions = _core->residency.promotions();
-  stats.allocated_pages = _core->allocator.allocated_pages();
-  stats.freed_pages = _core->allocator.freed_pages();
+  stats.allocated_pages = _store->allocator.allocated_pages();
+  stats.freed_pages = _store->allocator.freed_pages();
   stats.pool_pages = pool_pages();
   stats.free_frames = static_cast<std::uint64_t>(std::max<std::int64_t>(_core->free_frames(), 0));
-  stats.database_pages = _core->allocator.next_page();
+  stats.database_pages = _store->allocator.next_page();
   stats.capacity_pages = capacity_pages();
   stats.pins = _core->residency.pins();
   stats.open_files = _core->files.all().size();

@@ -93,6 +93,19 @@ void check_without_database(const PoolOptions& options) {
                 fmt::format("{} is set, but there is no database: path is empty", what));
 }
 
+//! What would write, or needs a database that was not closed cleanly.
+void check_read_only(const PoolOptions& options) {
+  if (!options.read_only) return;
+  const char* what = nullptr;
+  if (!options.has_database()) what = "no database: path is empty";
+  if (options.allow_unclean) what = "allow_unclean";
+  if (options.recovered) what = "recovered";
+  if (options.write_ahead != nullptr) what = "write_ahead";
+  if (options.change_log != nullptr) what = "change_log";
+  if (what != nullptr)
+    throw Error(Errc::kInvalidOption, fmt::format("read_only is set, and {}", what));
+}
+
 void check_files_bytes(const PoolOptions& options) {
   constexpr std::uint64_t kUnit = PoolOptions::kFileRangeBytes;
   const std::uint64_t taken = detail::FileSet::first_page(options) * kPageSize;
@@ -110,20 +123,25 @@ void check_pool_bytes(std::uint64_t pool_bytes, const PoolOptions& options) {
   check("pool_bytes", pool_bytes, kMinPoolBytes, std::min(capacity_bytes, kMaxPoolBytes), " bytes");
 }
 
+void check_database_options(const PoolOptions& options) {
+  check("capacity_bytes", options.capacity_bytes, kMinCapacityBytes, kMaxCapacityBytes, " bytes");
+  check_read_only(options);
+  if (options.write_ahead != nullptr && !options.page_header) {
+    throw Error(Errc::kInvalidOption,
+                "write_ahead is set and page_header is not: a page's LSN is in its header");
+  }
+}
+
 void check_options(const PoolOptions& options) {
   check_paths(options);
   check_enums(options);
-  check("capacity_bytes", options.capacity_bytes, kMinCapacityBytes, kMaxCapacityBytes, " bytes");
+  check_database_options(options);
   check_files_bytes(options);
   check_without_database(options);
   check_pool_bytes(options.pool_bytes, options);
   check("workers", options.workers, 1, kMaxWorkers, "");
   check("io_depth", options.io_depth, 1, 4096, "");
   check("evict_batch", options.evict_batch, 1, 4096, "");
-  if (options.write_ahead != nullptr && !options.page_header) {
-    throw Error(Errc::kInvalidOption,
-                "write_ahead is set and page_header is not: a page's LSN is in its header");
-  }
   const auto wait_ms = options.frame_wait.count();
   if (wait_ms < 1 || wait_ms > kMaxFrameWaitMs)
     throw Error(Errc::kInvalidOption, fmt::format("frame_wait = {} ms: allowed are 1 to {} ms",

@@ -18,24 +18,17 @@
 namespace vmcache::detail {
 namespace {
 
-[[noreturn]] void refuse(PageId page_id, const char* why) {
-  throw Error(Status{Errc::kBusy, 0, page_id}, why);
-}
-
 class DropPages {
  public:
   DropPages(PoolCore& core, PageId begin, Dirty dirty)
-      : _core(core),
-        _of_database(core.files.of_database(begin)),
-        _log(core.log_of(begin)),
-        _dirty(dirty) {}
+      : _core(core), _store(core.paged_of(begin)), _log(core.log_of(begin)), _dirty(dirty) {}
   ~DropPages() { drop_batch(); }
   DropPages(const DropPages&) = delete;
   DropPages& operator=(const DropPages&) = delete;
 
   PageId run(PageId begin, PageId end) {
     if (word_of(begin).use() == PageState::Use::kInner) {
-      throw Error(Status{Errc::kInvalidPage, 0, begin},
+      throw Error(told({Errc::kInvalidPage, 0, begin}),
                   "drop: the page is inside an extent that begins before it");
     }
     if (_dirty == Dirty::kKeep) write_back(begin, end);
@@ -46,6 +39,12 @@ class DropPages {
   }
 
  private:
+  [[nodiscard]] Status told(const Status& status) const noexcept {
+    return _store != nullptr ? _store->told(status) : status;
+  }
+  [[noreturn]] void refuse(PageId page_id, const char* why) const {
+    throw Error(told({Errc::kBusy, 0, page_id}), why);
+  }
   [[nodiscard]] PageState word_of(PageId page_id) const noexcept {
     return _core.states()[page_id].load();
   }
@@ -57,7 +56,7 @@ class DropPages {
       const PageState word = word_of(page_id);
       if (word.readable() && word.dirty()) dirty.push_back({page_id, word.order()});
     }
-    write_back_pages(_core, dirty, _log);
+    write_back_pages(_core, dirty, _log, _store);
   }
 
   //! Returns one past the last page of the extent that began there.
@@ -68,7 +67,7 @@ class DropPages {
       const bool known = seen.use() == PageState::Use::kExtent;
       const Extent extent{page_id, known ? seen.order() : 0};
       if (seen.evicted() && !_core.writes.claimed(page_id) &&
-          (_of_database || forget_extent(_core, page_id)))
+          (_store != nullptr || forget_extent(_core, page_id)))
         return page_id + extent.pages();
       PageHold::Result result = PageHold::take(_core, page_id, 0);
       if (result == PageHold::Result::kBusy) {
@@ -88,14 +87,14 @@ class DropPages {
       if (pinned) refuse(page_id, "drop: the page is pinned");
       if (now_ns() > deadline) refuse(page_id, "drop: the page is changed all the time");
       drop_batch();
-      write_back_pages(_core, {held}, _log);
+      write_back_pages(_core, {held}, _log, _store);
     }
   }
 
   void add(Extent extent) noexcept {
     // Whether a page of the database is free is the page allocator's to say.
     const PageState::Use use =
-        _of_database ? word_of(extent.page_id).use() : PageState::Use::kUnknown;
+        _store != nullptr ? word_of(extent.page_id).use() : PageState::Use::kUnknown;
     if (use != _use) drop_batch();
     _use = use;
     _batch[_count++] = extent;
@@ -111,7 +110,7 @@ class DropPages {
   }
 
   PoolCore& _core;
-  const bool _of_database;
+  const PagedStore* const _store;  // of a page that a page allocator knows, or null
   WriteAhead* const _log;
   const Dirty _dirty;
   std::array<Extent, 64> _batch;  // exclusively latched

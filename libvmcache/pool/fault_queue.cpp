@@ -46,8 +46,11 @@ Status check(PoolCore& core, const FaultRequest& request) {
     if (status.ok() && log != nullptr)
       status = not_beyond(extent.page_id, format->lsn_of(bytes), *log);
   }
-  if (status.ok() && core.sums && request.file == nullptr)
-    status = core.sums->check(extent.page_id, {request.data, extent.bytes()});
+  PagedStore* const store = core.paged_of(extent.page_id);
+  if (status.ok() && store != nullptr && store->sums) {
+    status = store->sums->check(extent.page_id - store->first, {request.data, extent.bytes()});
+    if (!status.ok()) status.page_id += store->first;
+  }
   return status;
 }
 

@@ -43,6 +43,9 @@ std::uint64_t File::pages() const {
 std::uint64_t File::capacity_bytes() const {
   return opened(_file).capacity_bytes();
 }
+bool File::read_only() const {
+  return opened(_file).read_only();
+}
 void File::resize(std::uint64_t bytes) {
   opened(_file).resize(bytes);
 }

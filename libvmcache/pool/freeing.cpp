@@ -20,15 +20,20 @@ namespace {
 constexpr const char* kFreeAlready = "some of its pages are free already; nothing was changed";
 
 //! What is under the guard, if its word says that somebody owns it.
-Extent owned(const PoolCore& core, const ExclusiveGuard& guard) {
+Extent owned(const PagedStore& store, const ExclusiveGuard& guard) {
   if (!guard) throw Error(Errc::kInvalidPage, "free: the guard holds no page");
-  if (!core.files.of_database(guard.page_id())) {
-    throw Error(Status{Errc::kInvalidPage, 0, guard.page_id()},
-                "free: a page of a file; File::resize() makes files shorter");
+  const PageId page_id = guard.page_id();
+  const AtomicPageState& state = store.core.states()[store.in_pool(page_id)];
+  // T1: a guard of another database has another word for this id.
+  if (page_id >= store.pages || &state != &guard.state()) {
+    throw Error(Status{Errc::kInvalidPage, 0, page_id},
+                "free: a page of another file of the pool; files that are not paged are made "
+                "shorter by File::resize()");
   }
-  if (core.residency.pinned(guard.page_id()))
-    throw Error(Status{Errc::kBusy, 0, guard.page_id()}, "free: the page is pinned");
-  const PageState word = core.states()[guard.page_id()].load(std::memory_order_relaxed);
+  store.refuse_read_only("free");
+  if (store.core.residency.pinned(store.in_pool(page_id)))
+    throw Error(Status{Errc::kBusy, 0, page_id}, "free: the page is pinned");
+  const PageState word = state.load(std::memory_order_relaxed);
   const Extent extent{guard.page_id(), word.order()};
   if (word.use() != PageState::Use::kExtent) refuse(extent, kFreeAlready);
   return extent;
@@ -51,34 +56,36 @@ void complain(PoolCore& core, const Status& status) noexcept try {
 
 }  // namespace
 
-Extent check_free(const PoolCore& core, const ExclusiveGuard& guard) {
-  const Extent extent = owned(core, guard);
-  if (!core.allocator.in_use(extent)) refuse(extent, kFreeAlready);
+Extent check_free(const PagedStore& store, const ExclusiveGuard& guard) {
+  const Extent extent = owned(store, guard);
+  if (!store.allocator.in_use(extent)) refuse(extent, kFreeAlready);
   return extent;
 }
 
-void free_extent(PoolCore& core, ExclusiveGuard& guard) {
-  const Extent extent = owned(core, guard);
+void free_extent(PagedStore& store, ExclusiveGuard& guard) {
+  PoolCore& core = store.core;
+  const Extent extent = owned(store, guard);
   if (extent.order == 0) {
     // The next owner waits for the latch, which is given back at once.
-    if (!core.allocator.free(extent)) refuse(extent, kFreeAlready);
+    if (!store.allocator.free(extent)) refuse(extent, kFreeAlready);
     return release_free(guard.detach().state());
   }
-  if (!core.allocator.in_use(extent)) refuse(extent, kFreeAlready);
+  if (!store.allocator.in_use(extent)) refuse(extent, kFreeAlready);
   (void)guard.detach();
+  const Extent in_pool{store.in_pool(extent.page_id), extent.order};
   Status status;
   {
     const std::lock_guard lock(core.freeing.mutex);
-    status = drop(core, core.freeing.context, {&extent, 1});
+    status = drop(core, core.freeing.context, {&in_pool, 1});
   }
-  free_dropped(core, {&extent, 1}, status);
+  free_dropped(core, {&in_pool, 1}, status);
 }
 
-bool try_free_evicted(PoolCore& core, Extent extent, PageState word) {
-  AtomicPageState& state = core.states()[extent.page_id];
+bool try_free_evicted(PagedStore& store, Extent extent, PageState word) {
+  AtomicPageState& state = store.core.states()[store.in_pool(extent.page_id)];
   // A fault that came first has changed the word; one that comes later is refused (I6).
   if (!state.compare_exchange(word, word.with_latch(PageState::kFaulting))) return false;
-  const bool freed = core.allocator.free(extent);
+  const bool freed = store.allocator.free(extent);
   state.store(freed
                   ? word.next_version().without(PageState::kTagMask).with_use(PageState::Use::kFree)
                   : word);
@@ -112,7 +119,9 @@ void free_dropped(PoolCore& core, std::span<const Extent> extents, const Status&
   for (const Extent& extent : extents) {
     // Only if somebody has freed a part of it since it was checked: without a latch on it, by
     // another name.
-    if (!core.allocator.free(extent)) complain(core, {Errc::kInvalidPage, 0, extent.page_id});
+    PagedStore& store = *core.paged_of(extent.page_id);
+    if (!store.allocator.free({extent.page_id - store.first, extent.order}))
+      complain(core, {Errc::kInvalidPage, 0, extent.page_id - store.first});
   }
 }
 
@@ -141,6 +150,16 @@ void drop_all(PoolCore& core, PageId begin, PageId end) noexcept {
     if (count == kMax) drop_batch();
   });
   if (count > 0) drop_batch();
+}
+
+void forget(PoolCore& core, PageId begin, PageId end) noexcept {
+  for (PageId page_id = begin; page_id < end; ++page_id) {
+    AtomicPageState& state = core.states()[page_id];
+    PageState word = state.load();
+    while (word.evicted() && (word.use() != PageState::Use::kUnknown || word.order() != 0) &&
+           !state.compare_exchange(word, word.with_use(PageState::Use::kUnknown).with_order(0)))
+      continue;
+  }
 }
 
 }  // namespace vmcache::detail

@@ -21,16 +21,20 @@
 
 namespace vmcache::detail {
 
+class PagedStore;
 class PoolCore;
 
+//! \name Extents and guards with the page ids of a database
+//! @{
 //! Returns the extent under `guard`, of any size. Throws Error kInvalidPage if it cannot be freed.
 //! Changes nothing.
-[[nodiscard]] Extent check_free(const PoolCore& core, const ExclusiveGuard& guard);
+[[nodiscard]] Extent check_free(const PagedStore& store, const ExclusiveGuard& guard);
 //! BufferPool::free(). Throws Error kInvalidPage; the guard then holds the page as before.
-void free_extent(PoolCore& core, ExclusiveGuard& guard);
+void free_extent(PagedStore& store, ExclusiveGuard& guard);
 //! BufferPool::try_free() for an extent whose word was seen to be `word`, which is evicted. False
 //! if the word has changed.
-[[nodiscard]] bool try_free_evicted(PoolCore& core, Extent extent, PageState word);
+[[nodiscard]] bool try_free_evicted(PagedStore& store, Extent extent, PageState word);
+//! @}
 
 //! Takes away the frames of extents that the caller holds exclusively, with one page-table call,
 //! and publishes the extents as evicted and of that use: kUnknown forgets their orders, too. One
@@ -45,5 +49,7 @@ void free_dropped(PoolCore& core, std::span<const Extent> extents, const Status&
 //! without writing them, so that no fix of them is a hit. For use after a failed flush, when their
 //! content no longer counts (R14).
 void drop_all(PoolCore& core, PageId begin, PageId end) noexcept;
+//! T4 of paged_store.hpp, for pages none of which is in memory.
+void forget(PoolCore& core, PageId begin, PageId end) noexcept;
 
 }  // namespace vmcache::detail

@@ -214,6 +214,8 @@ PageId PageWriter::give_up_held(WriteBatch& batch) noexcept {
 void PageWriter::prepare(WriteRequest& request) {
   request.started_ns = _base.now;
   const PageId page_id = request.extent.page_id;
+  if (_core.read_only(page_id)) [[unlikely]]
+    return drop_changes(request);
   _core.set_place(request, page_id);
   if (const PageFormat* const format = _core.format_of(page_id); format && request.run == 0) {
     request.data = request.copies.copy_in_format(*format, request.offset, bytes_of(request.extent));
@@ -224,6 +226,14 @@ void PageWriter::prepare(WriteRequest& request) {
   if (const int error = _core.flush_error(page_id); error != 0) request.error = error;
   if (request.error != 0) return complete_write(request);
   _io.prepare(request);
+}
+
+//! Whoever has changed a page that is read only is told by the log; the page leaves memory as a
+//! clean one does, so that it is in nobody's way.
+void PageWriter::drop_changes(WriteRequest& request) noexcept {
+  _core.report_dropped(request.extent.page_id);
+  _base.progressed();
+  settle(request);
 }
 
 void PageWriter::release_all_held() {
@@ -249,8 +259,9 @@ void PageWriter::complete_write(WriteRequest& request) {
   _base.counters.write_latency.add(_base.now - request.started_ns);
   _base.counters.retries.add(request.retries);
   const bool written = request.error == 0;
-  if (written && _core.sums && request.file == nullptr)
-    _core.sums->set(request.extent.page_id, {request.data, request.bytes});
+  if (PagedStore* const store = _core.paged_of(request.extent.page_id);
+      written && store != nullptr && store->sums)
+    store->sums->set(request.extent.page_id - store->first, {request.data, request.bytes});
   if (written) {
     if (request.file != nullptr) note_in_storage(request);
     _base.progressed();

@@ -122,6 +122,7 @@ class PageWriter {
   void note_in_storage(const WriteRequest& request) noexcept;
   void submit_or_hold(WriteRequest& request) noexcept;
   void prepare(WriteRequest& request);
+  void drop_changes(WriteRequest& request) noexcept;
   void release_all_held();
   void complete_write(WriteRequest& request);
   void settle(WriteRequest& request) noexcept;

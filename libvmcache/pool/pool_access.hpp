@@ -8,6 +8,7 @@
 
 namespace vmcache::detail {
 
+class PagedStore;
 class PoolCore;
 class RawFile;
 
@@ -18,10 +19,17 @@ struct PoolAccess {
   [[nodiscard]] static const std::shared_ptr<RawFile>& file(const File& file) noexcept {
     return file._file;
   }
+  static void require_usable(const BufferPool& pool) { pool.require_usable(); }
+  [[nodiscard]] static PagedStore& store(const BufferPool& pool) noexcept { return *pool._store; }
 };
 
 [[nodiscard]] inline PoolCore& core_of(const BufferPool& pool) noexcept {
   return PoolAccess::core(pool);
+}
+
+//! The database whose page ids this object has.
+[[nodiscard]] inline PagedStore& store_of(const BufferPool& pool) noexcept {
+  return PoolAccess::store(pool);
 }
 
 }  // namespace vmcache::detail

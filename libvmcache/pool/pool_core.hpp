@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 #include "logger.hpp"
@@ -16,9 +15,7 @@
 #include "memory/reservation.hpp"
 #include "pool/engine_set.hpp"
 #include "pool/file_set.hpp"
-#include "pool/header.hpp"
-#include "pool/page_allocator.hpp"
-#include "pool/page_sums.hpp"
+#include "pool/paged_store.hpp"
 #include "pool/residency.hpp"
 #include "pool/storage_flush.hpp"
 #include "pool/write_claims.hpp"
@@ -57,6 +54,8 @@ class PoolCore {
   //! Records that a page could not be written, at `now_ns`. Logs the 1st, 2nd, 4th, 8th ...
   //! failure.
   void report_write_error(const Status& status, std::uint64_t now_ns) noexcept;
+  //! Logs that changes of a read_only() page are lost.
+  void report_dropped(PageId page_id) noexcept;
   //! Logs what no caller can be told.
   void report(const char* what) noexcept;
 
@@ -85,19 +84,16 @@ class PoolCore {
   //! or null. The caller holds the page.
   [[nodiscard]] const PageFormat* format_of(PageId page_id) const noexcept;
   [[nodiscard]] WriteAhead* log_of(PageId page_id) const noexcept;
+  //! What knows which pages there are, or null for a page of a raw file. The caller holds the page,
+  //! or is the file's user (T2).
+  [[nodiscard]] PagedStore* paged_of(PageId page_id) noexcept;
   //! 0, or the errno of the flush that has failed. The caller holds the page.
   [[nodiscard]] int flush_error(PageId page_id) const noexcept;
-  //! For a page that is to be fixed: throws Error kIo if a flush has failed.
-  void refuse_if_failed(PageId page_id, const char* doing) const {
-    if (files.of_database(page_id)) storage_flush.refuse_if_failed(doing);
-  }
+  //! Nothing that is changed in it is ever written. The caller holds the page.
+  [[nodiscard]] bool read_only(PageId page_id) const noexcept;
   //! A queue for pages of the database and of files. Throws Error.
   [[nodiscard]] std::unique_ptr<IoQueue> make_queue(unsigned depth, bool single_issuer);
   //! @}
-
-  //! Brings the header up to date, with the identity of the checkpoint that was just taken if there
-  //! was one. Writes and flushes it. Throws Error kIo.
-  void write_header(bool clean, PageId free_list, const Identity* checkpoint = nullptr);
 
   const OwnProcess process;
   const PoolOptions options;  // first, because the rest is made from the checked options
@@ -109,21 +105,12 @@ class PoolCore {
 
  public:
   FileSet files;
-  //! options.write_ahead.
-  WriteAhead* const write_ahead;
   const std::unique_ptr<Storage> storage;
   StorageFlush storage_flush;  //!< the only way in which the storage is flushed
-  struct {
-    std::mutex mutex;
-    //! next_page and free_list are brought up to date when it is written.
-    Header now;
-  } header;
-  std::mutex deallocate_mutex;  //!< around PageAllocator::hold_freed() .. release_held()
+  PagedStore database;         //!< what the pool was opened with, or an empty one
   const std::unique_ptr<Memory> memory;
   Residency residency;
-  PageAllocator allocator;
   WriteClaims writes;
-  std::optional<PageSums> sums;  //!< options.lost_write_check
   std::atomic<std::uint64_t> pool_frames;
   EngineSet engines;
   //! The memory's context for free() of extents. Used under its mutex, which is held for a
@@ -137,6 +124,8 @@ class PoolCore {
   WriteErrors write_errors;
   std::atomic<std::uint64_t> restarts{0};
   std::atomic<bool> open{false};
+  //! BufferPool objects that use it: the pool, and its paged files.
+  std::atomic<unsigned> users{1};
 
  private:
   //! Does so if the options ask for it. Throws Error kUnsupported.

@@ -48,10 +48,12 @@ PoolOptions device_options(const PoolOptions& pool, const FileOptions& options) 
 RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
     : _core(core),
       _temporary(temporary),
+      _read_only(options.read_only),
       _capacity_bytes(options.capacity_bytes),
       _pages((options.capacity_bytes + kPageSize - 1) / kPageSize),
       _path(std::filesystem::absolute(options.path).string()),
-      _device(open_device(options.path, device_options(core.options, options), core.logger)),
+      _device(open_device(options.path, device_options(core.options, options), core.logger,
+                          options.read_only ? Access::kReadOnly : Access::kReadWrite)),
       _flush(*_device, [this] { drop_all(_core, _first, end_page(_capacity_bytes)); }),
       _format(options.format),
       _log(options.write_ahead),
@@ -63,7 +65,8 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
     throw Error(Errc::kUnsupported,
                 _device->path() + ": only a regular file can be opened into a pool");
   }
-  _buffered = FileDescriptor(::open(_device->path().c_str(), O_RDWR | O_CLOEXEC));
+  _buffered =
+      FileDescriptor(::open(_device->path().c_str(), (_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
   if (!_buffered || !same_file(_buffered.get(), _device->fd())) {
     throw Error(Status{Errc::kIo, _buffered ? 0 : errno, kNoPage},
                 "opening a second time " + _device->path());
@@ -75,9 +78,7 @@ RawFile::RawFile(PoolCore& core, const FileOptions& options, bool temporary)
     throw Error(Status{Errc::kIo, errno, kNoPage}, "removing the name of " + _path);
 }
 
-namespace {
-
-void check_room(const PoolOptions& pool, std::uint64_t capacity_bytes, const char* doing) {
+void RawFile::check_room(const PoolOptions& pool, std::uint64_t capacity_bytes, const char* doing) {
   if (pool.files_bytes == 0) {
     throw Error(
         Errc::kInvalidOption,
@@ -90,8 +91,6 @@ void check_room(const PoolOptions& pool, std::uint64_t capacity_bytes, const cha
                             capacity_bytes, kPageSize, pool.files_bytes));
   }
 }
-
-}  // namespace
 
 std::shared_ptr<RawFile> RawFile::open_temporary(PoolCore& core, const TemporaryOptions& options) {
   check_room(core.options, options.capacity_bytes, "open_temporary");
@@ -139,15 +138,41 @@ void RawFile::begin(const std::shared_ptr<RawFile>& self) {
   }
   require_whole_pages(bytes, "open_file");
   _first = _core.files.take(self, _pages);
-  expect_size(bytes);
-  set_size(bytes);
+  try {
+    begin_layer();
+  } catch (...) {
+    finish();
+    throw;
+  }
+  const std::uint64_t now = _device->size_bytes();
+  expect_size(now);
+  set_size(now);
   _device->keep();
   _open.store(true, std::memory_order_release);
+}
+
+Status RawFile::told(Status status) const noexcept {
+  if (_paged != nullptr && status.page_id != kNoPage) status.page_id -= _first;
+  return status;
+}
+
+int RawFile::set_length(std::uint64_t bytes) {
+  const int error = _device->resize(bytes);
+  if (error == 0 && is_open() && bytes > _target.bytes.load()) {
+    expect_size(bytes);
+    set_size(bytes);
+  }
+  return error;
 }
 
 void RawFile::require_named(const char* doing) const {
   if (!_temporary) return;
   throw Error(Errc::kInvalidOption, fmt::format("{}: the file is temporary: {}", doing, path()));
+}
+
+void RawFile::require_writable(const char* doing) const {
+  if (!_read_only) return;
+  throw Error(Errc::kReadOnly, fmt::format("{}: {} was opened with read_only", doing, path()));
 }
 
 void RawFile::require_usable(const char* doing) const {
@@ -240,6 +265,7 @@ void RawFile::settle_size() {
 
 void RawFile::resize(std::uint64_t bytes) {
   require_usable("resize");
+  require_writable("resize");
   const std::lock_guard lock(_mutex);
   _flush.refuse_if_failed("resize");
   require_whole_pages(bytes, "resize");
@@ -298,12 +324,13 @@ void RawFile::shrink(std::uint64_t bytes) {
 }
 
 void RawFile::write_back() {
-  write_back_pages(_core, dirty(), _log);
+  write_back_pages(_core, dirty(), _log, _paged);
 }
 
 void RawFile::prepare_write_back(const char* doing) {
   require_usable(doing);
   require_named(doing);
+  require_writable(doing);
   _flush.refuse_if_failed(doing);
   if (_too_long) {
     const std::lock_guard lock(_mutex);
@@ -325,6 +352,7 @@ void RawFile::write_back_only() {
 void RawFile::flush_written() {
   require_usable("flush");
   require_named("flush");
+  require_writable("flush");
   _flush.flush();
 }
 
@@ -340,8 +368,8 @@ void RawFile::close() {
   const std::lock_guard lock(_mutex);
   require_unused("close");
   // Nothing that could be written now would count, or the log allows no write any more.
-  const bool lost =
-      _temporary || _flush.error() != 0 || (_log != nullptr && _log->log_error() != 0);
+  const bool lost = _temporary || _read_only || _flush.error() != 0 ||
+                    (_log != nullptr && _log->log_error() != 0);
   if (!lost) settle_size();
   const PageId end = end_page(_target.bytes.load());
   // Pages that are changed meanwhile are written, too.
@@ -360,13 +388,17 @@ void RawFile::close() {
     if (lost || !changed || _core.residency.pinned(held)) break;  // it was waited for
   }
   if (gone > _first) {
-    throw Error(Status{Errc::kBusy, 0, held},
+    throw Error(told({Errc::kBusy, 0, held}),
                 path() + ": close: a page is latched, pinned, or changed all the time");
   }
   try {
-    if (!lost) _flush.flush();
+    if (!lost) end_layer();
   } catch (const Error&) {
-    finish();  // what could be written again is not in memory any more
+    if (_flush.error() != 0) {
+      finish();  // what could be written again is not in memory any more
+    } else {
+      set_end(end);
+    }
     throw;
   }
   finish();
@@ -374,6 +406,7 @@ void RawFile::close() {
 
 void RawFile::remove() {
   require_usable("remove");
+  require_writable("remove");
   const std::lock_guard lock(_mutex);
   require_unused("remove");
   const PageId end = end_page(_target.bytes.load());
@@ -397,8 +430,10 @@ void RawFile::remove() {
 }
 
 void RawFile::finish() noexcept {
+  if (_user != nullptr) *_user = 0;
   _open.store(false, std::memory_order_release);
   _core.files.set_end(_first, _pages, 0);
+  if (_paged != nullptr) forget(_core, _first, end_page(_target.bytes.load()));  // T4
   _core.files.give_back(_first, _pages);
   _buffered = FileDescriptor();
   _device.reset();  // and with it the lock

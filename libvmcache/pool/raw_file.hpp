@@ -18,14 +18,16 @@
 #include "pool/storage_flush.hpp"
 #include "storage/device.hpp"
 #include "storage/file_target.hpp"
+#include "vmcache/error.hpp"
 #include "vmcache/file.hpp"
 #include "vmcache/types.hpp"
 
 namespace vmcache::detail {
 
+class PagedStore;
 class PoolCore;
 
-//! Thread-safe, but for what File says.
+//! Thread-safe, but for what File says. A PagedRange (paged_range.hpp) is one with a layer on it.
 class VMCACHE_LOCAL RawFile {
  public:
   //! Opens the file and gives it a range. Throws Error: kInvalidOption, kInUse, kIo, kUnsupported,
@@ -36,6 +38,15 @@ class VMCACHE_LOCAL RawFile {
                                                                const TemporaryOptions& options);
 
   [[nodiscard]] bool is_in(const PoolCore& core) const noexcept { return &_core == &core; }
+  virtual ~RawFile() = default;
+  RawFile(const RawFile&) = delete;
+  RawFile& operator=(const RawFile&) = delete;
+
+  //! What is known of its pages if it is paged, or null.
+  [[nodiscard]] PagedStore* paged() const noexcept { return _paged; }
+  //! The status as the file's user is told it: one of a paged file counts its own pages.
+  [[nodiscard]] Status told(Status status) const noexcept;
+
   [[nodiscard]] const FileTarget& target() const noexcept { return _target; }
   [[nodiscard]] const StorageFlush& flush() const noexcept { return _flush; }
   [[nodiscard]] const std::string& path() const noexcept { return _path; }
@@ -44,6 +55,7 @@ class VMCACHE_LOCAL RawFile {
     return (page_id - _first) * kPageSize;
   }
 
+  [[nodiscard]] bool read_only() const noexcept { return _read_only; }
   [[nodiscard]] const PageFormat* format() const noexcept { return _format; }
   [[nodiscard]] WriteAhead* write_ahead() const noexcept { return _log; }
   //! Of the log, if it has one.
@@ -116,19 +128,47 @@ class VMCACHE_LOCAL RawFile {
   [[nodiscard]] std::vector<Extent> extents_of(std::span<const std::uint64_t> pages) const;
   //! @}
 
+  //! Of a paged file: how many pages its BufferPool object may fix. Becomes 0 when the file is
+  //! closed, by whomever, so that the object does not see the next file in the range (T1).
+  void set_user(std::uint64_t* fixable_pages) noexcept { _user = fixable_pages; }
   //! The pool goes, and with it all that the file is of use for.
   void abandon() noexcept { _open.store(false, std::memory_order_release); }
+
+ protected:
+  RawFile(PoolCore& core, const FileOptions& options, bool temporary);
+  //! Throws Error kInvalidOption if the pool has no address space for such a file.
+  static void check_room(const PoolOptions& pool, std::uint64_t capacity_bytes, const char* doing);
+  //! Takes a range and opens.
+  void begin(const std::shared_ptr<RawFile>& self);
+
+  //! \name What a layer does
+  //! @{
+  //! The file has a range, in which no page can be fixed yet. May write, and change the length.
+  //! Throws Error: the file is then closed.
+  virtual void begin_layer() {}
+  //! All pages are in the file, none is in memory, and none can be fixed. Makes all durable. Throws
+  //! Error: the file then stays open, unless a flush has failed.
+  virtual void end_layer() { _flush.flush(); }
+  //! Makes the file longer, or before and after the pages' time also shorter. Returns 0 or an
+  //! errno. One thread at a time.
+  [[nodiscard]] int set_length(std::uint64_t bytes);
+  //! @}
+
+  [[nodiscard]] Device& device() const noexcept { return *_device; }
+  [[nodiscard]] StorageFlush& storage_flush() noexcept { return _flush; }
+  [[nodiscard]] PoolCore& core() const noexcept { return _core; }
+  [[nodiscard]] PageId first() const noexcept { return _first; }
+  [[nodiscard]] std::uint64_t capacity_pages() const noexcept { return _pages; }
+  void set_paged(PagedStore& store) noexcept { _paged = &store; }
 
  private:
   static constexpr Lsn kThere = 1;
 
-  RawFile(PoolCore& core, const FileOptions& options, bool temporary);
   [[nodiscard]] bool is_there(PageId page_id) const noexcept {
     return _in_storage[page_id - _first].load(std::memory_order_acquire) == kThere;
   }
-  //! Takes a range and opens.
-  void begin(const std::shared_ptr<RawFile>& self);
   void require_named(const char* doing) const;
+  void require_writable(const char* doing) const;
   void require_usable(const char* doing) const;
   void require_pages(std::uint64_t first, std::uint64_t count, const char* doing) const;
   void write_back();
@@ -148,7 +188,10 @@ class VMCACHE_LOCAL RawFile {
   void finish() noexcept;
 
   PoolCore& _core;
+  PagedStore* _paged = nullptr;
+  std::uint64_t* _user = nullptr;
   const bool _temporary;
+  const bool _read_only;
   const std::uint64_t _capacity_bytes;
   const std::uint64_t _pages;  // of _capacity_bytes
   const std::string _path;

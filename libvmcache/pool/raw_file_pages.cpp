@@ -89,6 +89,7 @@ void RawFile::discard(std::uint64_t first, std::uint64_t count) {
 
 std::vector<DirtyPage> RawFile::dirty_pages() const {
   require_usable("dirty_pages");
+  require_writable("dirty_pages");
   if (_log == nullptr)
     throw Error(Errc::kInvalidOption,
                 path() + ": dirty_pages: the file was opened without write_ahead");

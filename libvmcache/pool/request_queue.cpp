@@ -97,7 +97,7 @@ void RequestQueue::advance_page(FaultRequest& request) {
   const Extent extent = request.extent;
   const bool of_file = !_core.files.of_database(extent.page_id);
   const std::uint64_t end =
-      of_file ? _core.files.end_of(extent.page_id) : _core.allocator.next_page();
+      of_file ? _core.files.end_of(extent.page_id) : _core.database.allocator.next_page();
   const bool valid = extent.page_id != kNoPage && extent.order <= kMaxOrder &&
                      extent.page_id < end && extent.pages() <= end - extent.page_id &&
                      (extent.page_id & (extent.pages() - 1)) == 0;
@@ -142,7 +142,11 @@ Status RequestQueue::check_held(Extent extent) const {
   const PageId page_id = extent.page_id;
   if (page_id + extent.pages() > _core.files.end_of(page_id))
     return {Errc::kInvalidPage, 0, page_id};
-  const int error = _core.files.file_of(page_id)->flush().error();  // R14
+  RawFile& file = *_core.files.file_of(page_id);
+  const PagedStore* const store = file.paged();
+  if (store != nullptr && !store->allocator.covers({page_id - store->first, extent.order}))  // T3
+    return {Errc::kInvalidPage, 0, page_id};
+  const int error = file.flush().error();  // R14
   return error == 0 ? Status{} : Status{Errc::kIo, error, page_id};
 }
 

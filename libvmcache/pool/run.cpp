@@ -22,6 +22,8 @@ void check(BufferPool& pool, PageId first, std::uint64_t pages) {
     throw Error(Errc::kInvalidOption,
                 fmt::format("run: {} pages: allowed are 1 to {}, half of the pool", pages, max));
   }
+  if (pool.pool_begin() != 0)
+    throw Error(Errc::kInvalidOption, "run: a paged file's extents are those it has allocated");
   const detail::FileSet& files = detail::core_of(pool).files;
   const PageId end = files.end_of(first);
   if (first >= end || pages > end - first) {

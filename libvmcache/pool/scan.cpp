@@ -24,7 +24,7 @@ unsigned checked(const BufferPool& pool, PageId first, std::uint64_t pages, unsi
     throw Error(Errc::kInvalidOption, fmt::format("scan: read_ahead = {}: allowed are 1 to {}",
                                                   read_ahead, Scan::kMaxReadAhead));
   }
-  const std::uint64_t all = detail::core_of(pool).files.capacity_pages();
+  const std::uint64_t all = pool.fixable_pages();
   if (first > all || pages > all - first) {
     throw Error(
         Errc::kInvalidOption,
@@ -60,16 +60,16 @@ void Scan::make_room() noexcept {
   std::size_t count = 0;
   for (PageId page_id = _window; page_id < _fetched; ++page_id) {
     if (!_brought.test(page_id - _window)) continue;
-    AtomicPageState& state = core.states()[page_id];
+    AtomicPageState& state = _pool.page_ref(page_id).state();
     PageState word = state.load();
     if (!word.unlocked() || word.dirty() || !word.marked() || word.order() > 0) continue;
     // I4: the whole word, as it was judged.
     if (!state.compare_exchange(word, word.with_latch(PageState::kExclusive))) continue;
-    if (core.residency.pinned(page_id)) {
+    if (_pool.pinned(page_id)) {
       state.store(word);
       continue;
     }
-    unused[count++] = {page_id, 0};
+    unused[count++] = _pool.pool_extent({page_id, 0});
   }
   if (count == 0) return;
   const std::lock_guard lock(core.freeing.mutex);
@@ -99,7 +99,8 @@ void Scan::fetch() {
 void Scan::leave() noexcept {
   if (!_page) return;
   const PageId page_id = _page.page_id();
-  if (_brought.test(page_id - _window)) detail::core_of(_pool).residency.used_once(page_id);
+  if (_brought.test(page_id - _window))
+    detail::core_of(_pool).residency.used_once(_pool.pool_extent({page_id, 0}).page_id);
   _page = SharedGuard();
 }
 

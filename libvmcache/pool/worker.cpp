@@ -15,6 +15,7 @@
 #include "pool/freeing.hpp"
 #include "pool/helper_threads.hpp"
 #include "pool/inbox_queue.hpp"
+#include "pool/paged_store.hpp"
 #include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
 #include "pool/quantum_clock.hpp"
@@ -278,32 +279,37 @@ void Worker::change_order() noexcept {
   if (_running.size() > 1) std::swap(_running.front(), _running[_random() % _running.size()]);
 }
 
-detail::FreeAwaiter Worker::free(ExclusiveGuard&& guard) {
-  const Extent extent = detail::check_free(detail::core_of(_pool), guard);
+detail::FreeAwaiter Worker::free(BufferPool& file, ExclusiveGuard&& guard) {
+  const Extent extent = detail::check_free(detail::store_of(file), guard);
   if (extent.order == 0) {
-    _pool.free(std::move(guard));  // without a page-table call
-    return {*this, ExclusiveGuard(), extent};
+    file.free(std::move(guard));  // without a page-table call
+    return {*this, file, ExclusiveGuard(), extent};
   }
-  return {*this, std::move(guard), extent};
+  return {*this, file, std::move(guard), extent};
 }
 
 namespace detail {
 namespace {
 
 EngineSet& engines_of(BufferPool& pool) {
-  core_of(pool).require_usable();
+  PoolAccess::require_usable(pool);
   return core_of(pool).engines;
 }
 
 }  // namespace
 
 WorkerCore::WorkerCore(BufferPool& pool)
-    : _pool(pool), _engine(std::make_unique<EngineLease>(engines_of(pool), true)) {}
+    : _pool(pool), _engine(std::make_unique<EngineLease>(engines_of(pool), true)) {
+  store_of(pool).workers.fetch_add(1, std::memory_order_relaxed);
+}
 
-WorkerCore::~WorkerCore() = default;
+WorkerCore::~WorkerCore() {
+  // Without its engine it has been abandoned, and with it what it was made for.
+  if (_engine) store_of(_pool).workers.fetch_sub(1, std::memory_order_release);
+}
 
 void WorkerCore::require_usable() const {
-  core_of(_pool).require_usable();
+  PoolAccess::require_usable(_pool);
   if (std::this_thread::get_id() != _thread) [[unlikely]]
     throw Error(Errc::kWrongThread, "a Worker is used by another thread than the one that made it");
 }
@@ -323,17 +329,26 @@ void WorkerCore::begin_slice() noexcept {
   }
 }
 
-void WorkerCore::start(FaultRequest& request) {
+void WorkerCore::require_same_pool(const BufferPool& pages) const {
+  PoolAccess::require_usable(pages);
+  if (&core_of(pages) != &core_of(_pool))
+    throw Error(Errc::kInvalidOption,
+                "a task awaits a page of another pool than its Worker's: " + pages.description());
+}
+
+void WorkerCore::start(FaultRequest& request, const BufferPool& pages) {
   require_usable();
   require_own_task();
+  if (&pages != &_pool) require_same_pool(pages);
   (*_engine)->start(request);
 }
 
-void WorkerCore::start_allocate(FaultRequest& request, unsigned order) {
+void WorkerCore::start_allocate(FaultRequest& request, unsigned order, BufferPool& pages) {
   // All that start() may throw comes first: else the page ids were lost.
   require_own_task();
   reserve(1);
-  prepare_new(core_of(_pool), request, order);
+  if (&pages != &_pool) require_same_pool(pages);
+  prepare_new(store_of(pages), request, order);
   start(request);
 }
 
@@ -342,11 +357,14 @@ void WorkerCore::reserve(std::size_t requests) {
   (*_engine)->reserve(requests);
 }
 
-void WorkerCore::settle(const FaultRequest& request) {
+void WorkerCore::settle(const FaultRequest& request, BufferPool& pages) {
   if (request.status.ok()) return;
-  if (request.goal == FaultRequest::Goal::kNew) settle_new(core_of(_pool), request);
-  core_of(_pool).refuse_if_failed(request.extent.page_id, "fix");
-  throw Error(request.status);
+  PagedStore& store = store_of(pages);
+  if (request.goal == FaultRequest::Goal::kNew) settle_new(store, request);
+  // A page of a file that is not paged says so itself.
+  if (request.extent.page_id == kNoPage || store.owns(request.extent.page_id))
+    store.storage_flush.refuse_if_failed("fix");
+  throw Error(pages.told(request.status));
 }
 
 bool FreeAwaiter::await_suspend(std::coroutine_handle<> task) {
@@ -354,18 +372,20 @@ bool FreeAwaiter::await_suspend(std::coroutine_handle<> task) {
     static_cast<FreeAwaiter*>(static_cast<FaultAwaiter*>(request.user_data))->resume();
   });
   try {
-    start(_extent, FaultRequest::Goal::kFree);
+    start(_pages, _extent, FaultRequest::Goal::kFree);
   } catch (const std::bad_alloc&) {  // then by itself
-    _worker.pool().free(std::move(_guard));
+    _pages.free(std::move(_guard));
     return false;
   }
   (void)_guard.detach();  // the engine's: it looks at the request in its next turn
   return true;
 }
 
-PrefetchAwaiter::PrefetchAwaiter(WorkerCore& worker, std::span<const Extent> extents)
-    : _worker(worker), _requests(extents.size()) {
-  for (std::size_t i = 0; i < extents.size(); ++i) _requests[i].extent = extents[i];
+PrefetchAwaiter::PrefetchAwaiter(WorkerCore& worker, BufferPool& pages,
+                                 std::span<const Extent> extents)
+    : _worker(worker), _pages(pages), _requests(extents.size()) {
+  for (std::size_t i = 0; i < extents.size(); ++i)
+    _requests[i].extent = pages.pool_extent(extents[i]);
 }
 
 void PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
@@ -378,12 +398,12 @@ void PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
       auto* self = static_cast<PrefetchAwaiter*>(ended.user_data);
       if (--self->_outstanding == 0) self->_worker.make_ready(self->_task);
     };
-    _worker.start(request);
+    _worker.start(request, _pages);
   }
 }
 
 void PrefetchAwaiter::await_resume() const {
-  for (const FaultRequest& request : _requests) _worker.settle(request);
+  for (const FaultRequest& request : _requests) _worker.settle(request, _pages);
 }
 
 }  // namespace detail

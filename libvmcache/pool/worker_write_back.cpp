@@ -35,7 +35,9 @@ RawFile::Use use_of(const File& file, const BufferPool& pool, const char* doing)
 //! Frees an extent once nobody is in the way.
 class FreeExtentOp {
  public:
-  explicit FreeExtentOp(Extent extent) noexcept : _extent(extent) {}
+  FreeExtentOp(BufferPool& file, Extent extent) noexcept : _file(file), _extent(extent) {}
+
+  [[nodiscard]] BufferPool& pool() const noexcept { return _file; }
 
   [[nodiscard]] Need step(BufferPool& pool) {
     if (pool.try_free(_extent)) return Need::nothing();
@@ -51,14 +53,15 @@ class FreeExtentOp {
   void supply(ExclusiveGuard&& /*fresh*/) noexcept {}
 
  private:
+  BufferPool& _file;
   const Extent _extent;
   std::uint64_t _since_ns = 0;
 };
 
 }  // namespace
 
-Task<> Worker::free(Extent extent) {
-  FreeExtentOp op(extent);
+Task<> Worker::free(BufferPool& file, Extent extent) {
+  FreeExtentOp op(file, extent);
   co_await perform(op);
 }
 
@@ -82,12 +85,13 @@ Task<> Worker::write_extents(std::vector<Extent> extents, WriteAhead* log) {
 
 Task<> Worker::checkpoint() {
   require_usable();
-  detail::PoolCore& core = detail::core_of(_pool);
-  core.storage_flush.refuse_if_failed("checkpoint");
-  const std::uint64_t freed = core.allocator.freed_mark();
-  co_await write_extents(detail::dirty_extents(core, 0, core.files.database_pages()),
-                         core.write_ahead);
-  co_await in_thread([&core, freed] { detail::end_checkpoint(core, freed, nullptr); });
+  detail::PagedStore& store = detail::store_of(_pool);
+  store.refuse_read_only("checkpoint");
+  store.storage_flush.refuse_if_failed("checkpoint");
+  const std::uint64_t freed = store.allocator.freed_mark();
+  co_await write_extents(detail::dirty_extents(store.core, store.first, store.first + store.pages),
+                         store.options.write_ahead);
+  co_await in_thread([&store, freed] { detail::end_checkpoint(store, freed, nullptr); });
 }
 
 //! What the write-backs of a file have in common. The Worker's thread must not wait.

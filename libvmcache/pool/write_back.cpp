@@ -39,8 +39,9 @@ namespace {
 class WriteBackAll {
  public:
   //! With `own`, or the service engine if it is null.
-  WriteBackAll(PoolCore& core, CheckpointThrottle throttle, WriteAhead* log, Engine* own)
-      : _core(core), _throttle(throttle), _log(log), _own(own) {}
+  WriteBackAll(PoolCore& core, CheckpointThrottle throttle, WriteAhead* log, Engine* own,
+               const PagedStore* store)
+      : _core(core), _throttle(throttle), _log(log), _own(own), _store(store) {}
 
   //! Of these extents, in ascending order, those that are dirty.
   void run(const std::vector<Extent>& extents) {
@@ -61,9 +62,9 @@ class WriteBackAll {
       throw;
     }
     drain();
-    if (!_batch.first_error.ok()) throw Error(_batch.first_error, "write-back");
+    if (!_batch.first_error.ok()) throw Error(told(_batch.first_error), "write-back");
     if (!_late.ok()) {
-      throw Error(_late,
+      throw Error(told(_late),
                   _log_stands
                       ? "write-back: the log does not become durable as far as the page needs it"
                       : "write-back: the page stayed exclusively latched");
@@ -71,6 +72,9 @@ class WriteBackAll {
   }
 
  private:
+  [[nodiscard]] Status told(const Status& status) const noexcept {
+    return _store != nullptr ? _store->told(status) : status;
+  }
   template <typename Use>
   void with_engine(Use use) {
     _own != nullptr ? use(*_own) : _core.engines.with_service(use);
@@ -206,6 +210,7 @@ class WriteBackAll {
   CheckpointThrottle _throttle;
   WriteAhead* const _log;  // of all these pages, or none
   Engine* const _own;
+  const PagedStore* const _store;  // whose page ids are told, or null
   bool _paced = true;
   std::uint64_t _worked_ns = 0;
   WriteBatch _batch;
@@ -217,17 +222,18 @@ class WriteBackAll {
 
 }  // namespace
 
-void write_back_all(PoolCore& core, CheckpointThrottle throttle) {
-  WriteBackAll(core, throttle, core.write_ahead, nullptr)
-      .run(dirty_extents(core, 0, core.files.database_pages()));
+void write_back_all(PagedStore& store, CheckpointThrottle throttle) {
+  WriteBackAll(store.core, throttle, store.options.write_ahead, nullptr, &store)
+      .run(dirty_extents(store.core, store.first, store.first + store.pages));
 }
 
-void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log) {
+void write_back_pages(PoolCore& core, const std::vector<Extent>& pages, WriteAhead* log,
+                      const PagedStore* store) {
   if (pages.empty()) return;
   if (Engine* own = engine_of_thread(core))
-    return WriteBackAll(core, kWithoutPause, log, own).run(pages);
+    return WriteBackAll(core, kWithoutPause, log, own, store).run(pages);
   const EngineLease lease(core.engines, false);
-  WriteBackAll(core, kWithoutPause, log, &*lease).run(pages);
+  WriteBackAll(core, kWithoutPause, log, &*lease, store).run(pages);
 }
 
 void refuse_latched(const PoolCore& core, const char* doing) {
@@ -238,27 +244,28 @@ void refuse_latched(const PoolCore& core, const char* doing) {
   });
 }
 
-void checkpoint(PoolCore& core, CheckpointThrottle throttle, const Identity* identity) {
-  core.storage_flush.refuse_if_failed("checkpoint");
-  const std::uint64_t freed = core.allocator.freed_mark();
-  write_back_all(core, throttle);
-  end_checkpoint(core, freed, identity);
+void checkpoint(PagedStore& store, CheckpointThrottle throttle, const Identity* identity) {
+  store.storage_flush.refuse_if_failed("checkpoint");
+  const std::uint64_t freed = store.allocator.freed_mark();
+  write_back_all(store, throttle);
+  end_checkpoint(store, freed, identity);
 }
 
-void end_checkpoint(PoolCore& core, std::uint64_t freed, const Identity* identity) {
-  core.storage_flush.flush();
-  core.write_header(false, kNoPage, identity);
-  deallocate_freed(core, freed);
+void end_checkpoint(PagedStore& store, std::uint64_t freed, const Identity* identity) {
+  store.storage_flush.flush();
+  store.write_header(false, kNoPage, identity);
+  deallocate_freed(store, freed);
 }
 
 namespace {
 
 //! A page is claimed for as long as a write of it is on the way (W1): a copy of what lay there
 //! before it was freed, which somebody else's checkpoint writes.
-void claim_free_page(PoolCore& core, PageId page_id) {
+void claim_free_page(const PagedStore& store, PageId page_id) {
   constexpr timespec kPause{0, 50'000};
+  PoolCore& core = store.core;
   const std::uint64_t deadline = now_ns() + core.patience_ns();
-  while (!core.writes.try_claim(page_id)) {
+  while (!core.writes.try_claim(store.in_pool(page_id))) {
     if (now_ns() > deadline)
       throw Error(Status{Errc::kBusy, 0, page_id}, "writing the list of free pages");
     core.engines.with_service([](Engine& engine) { engine.turn(false); });
@@ -269,21 +276,21 @@ void claim_free_page(PoolCore& core, PageId page_id) {
 
 }  // namespace
 
-void write_list(PoolCore& core, std::span<const Extent> extents, std::span<const PageId> pages,
+void write_list(PagedStore& store, std::span<const Extent> extents, std::span<const PageId> pages,
                 const FreeListId& id) {
-  core.storage_flush.refuse_if_failed("checkpoint");
+  store.storage_flush.refuse_if_failed("checkpoint");
   write_free_list(extents, pages, id, [&](PageId page_id, std::span<const std::byte> bytes) {
-    claim_free_page(core, page_id);
-    const int error = core.storage->write(page_id * kPageSize, bytes);
-    core.writes.release(page_id);
+    claim_free_page(store, page_id);
+    const int error = store.storage.write(page_id * kPageSize, bytes);
+    store.core.writes.release(store.in_pool(page_id));
     return error;
   });
 }
 
-void deallocate_freed(PoolCore& core, std::uint64_t mark) {
-  const std::lock_guard lock(core.deallocate_mutex);
+void deallocate_freed(PagedStore& store, std::uint64_t mark) {
+  const std::lock_guard lock(store.deallocate_mutex);
   std::vector<ByteRange> ranges;
-  for (const Extent& extent : core.allocator.hold_freed(mark)) {
+  for (const Extent& extent : store.allocator.hold_freed(mark)) {
     const std::uint64_t offset = extent.page_id * kPageSize;
     if (!ranges.empty() && ranges.back().offset + ranges.back().bytes == offset) {
       ranges.back().bytes += extent.bytes();
@@ -293,18 +300,18 @@ void deallocate_freed(PoolCore& core, std::uint64_t mark) {
   }
   const auto tell = [&] {
     try {
-      return ranges.empty() ? 0 : core.storage->deallocate(ranges);
+      return ranges.empty() ? 0 : store.storage.deallocate(ranges);
     } catch (...) {  // an embedder's storage
-      core.allocator.release_held();
+      store.allocator.release_held();
       throw;
     }
   };
   const int error = tell();
-  core.allocator.release_held();
+  store.allocator.release_held();
   if (error == 0) return;
-  core.logger(LogLevel::kWarning, fmt::format("deallocating freed pages: {} {}",
-                                              Status{Errc::kIo, error, kNoPage}.to_string(),
-                                              core.storage->last_failure()));
+  store.core.logger(LogLevel::kWarning, fmt::format("deallocating freed pages: {} {}",
+                                                    Status{Errc::kIo, error, kNoPage}.to_string(),
+                                                    store.storage.last_failure()));
 }
 
 void resize(PoolCore& core, Engine& engine, std::uint64_t frames) {
@@ -356,22 +363,28 @@ void resize(PoolCore& core, Engine& engine, std::uint64_t frames) {
   (void)core.memory->resize(frames);
 }
 
-void prepare_new(PoolCore& core, FaultRequest& request, unsigned order) {
+void prepare_new(PagedStore& store, FaultRequest& request, unsigned order) {
   if (order > kMaxOrder) {
     throw Error(Errc::kInvalidPage,
                 fmt::format("allocate: order {}; allowed are 0 to {}", order, kMaxOrder));
   }
-  core.storage_flush.refuse_if_failed("allocate");
-  request.extent = core.allocator.allocate(order);
+  store.refuse_read_only("allocate");
+  store.storage_flush.refuse_if_failed("allocate");
+  const Extent extent = store.allocator.allocate(order);
+  request.extent = {store.in_pool(extent.page_id), order};
   request.goal = FaultRequest::Goal::kNew;
   request.status = {};
 }
 
-void settle_new(PoolCore& core, const FaultRequest& request) {
+void undo_new(PagedStore& store, const FaultRequest& request) noexcept {
+  (void)store.allocator.free({request.extent.page_id - store.first, request.extent.order});
+}
+
+void settle_new(PagedStore& store, const FaultRequest& request) {
   if (request.status.ok()) return;
-  (void)core.allocator.free(request.extent);
-  core.storage_flush.refuse_if_failed("allocate");
-  throw Error(request.status);
+  undo_new(store, request);
+  store.storage_flush.refuse_if_failed("allocate");
+  throw Error(store.told(request.status));
 }
 
 }  // namespace vmcache::detail

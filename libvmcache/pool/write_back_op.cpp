@@ -8,6 +8,7 @@
 
 #include "clock.hpp"
 #include "pool/engine.hpp"
+#include "pool/pool_access.hpp"
 #include "pool/pool_core.hpp"
 
 namespace vmcache::detail {
@@ -25,7 +26,7 @@ WriteBackOp::~WriteBackOp() {
   while (_batch.outstanding > 0) _engine.turn(true);
 }
 
-Need WriteBackOp::step(BufferPool& /*pool*/) {
+Need WriteBackOp::step(BufferPool& pool) {
   const bool failed = !_late.ok() || _out_of_memory;
   try {
     if (!failed) start_runs();
@@ -35,13 +36,13 @@ Need WriteBackOp::step(BufferPool& /*pool*/) {
   }
   watch_log();
   if (_batch.outstanding > 0) return Need::pause();
-  if (!_late.ok() || _out_of_memory) throw_failure();
+  if (!_late.ok() || _out_of_memory) throw_failure(pool);
   if (_next < _extents.size() || !_waiting.empty()) return Need::pause();
   if (!_batch.again.empty()) {
     begin_second_try();
     return Need::pause();
   }
-  throw_failure();
+  throw_failure(pool);
   return Need::nothing();
 }
 
@@ -120,14 +121,17 @@ void WriteBackOp::begin_second_try() {
   _of_several = std::exchange(_batch.first_error, {});
 }
 
-void WriteBackOp::throw_failure() const {
+//! With the page ids that the Worker's pool has.
+void WriteBackOp::throw_failure(const BufferPool& pool) const {
+  const PagedStore& store = store_of(pool);
   if (_out_of_memory) throw std::bad_alloc();
   const Status& failed = _batch.first_error.ok() ? _of_several : _batch.first_error;
-  if (!failed.ok()) throw Error(failed, "write-back");
+  if (!failed.ok()) throw Error(store.told(failed), "write-back");
   if (_late.ok()) return;
-  throw Error(_late, _log_stands
-                         ? "write-back: the log does not become durable as far as the page needs it"
-                         : "write-back: the page stayed exclusively latched");
+  throw Error(store.told(_late),
+              _log_stands
+                  ? "write-back: the log does not become durable as far as the page needs it"
+                  : "write-back: the page stayed exclusively latched");
 }
 
 }  // namespace vmcache::detail

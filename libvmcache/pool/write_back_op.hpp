@@ -51,7 +51,7 @@ class WriteBackOp {
   [[nodiscard]] bool try_start(const Waiting& waiting);
   void watch_log() noexcept;
   void begin_second_try();
-  void throw_failure() const;
+  void throw_failure(const BufferPool& pool) const;
 
   PoolCore& _core;
   Engine& _engine;

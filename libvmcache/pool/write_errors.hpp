@@ -17,6 +17,10 @@ class WriteErrors {
     _last.store(status.os_error, std::memory_order_relaxed);
     return _count.fetch_add(1, std::memory_order_relaxed) + 1;
   }
+  //! Notes a page whose changes are lost because it is read only. Returns how many there have been.
+  std::uint64_t add_dropped() noexcept {
+    return _dropped.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
   //! Notes that a write has succeeded.
   void clear() noexcept {
     if (last() != 0) _last.store(0, std::memory_order_relaxed);
@@ -32,6 +36,7 @@ class WriteErrors {
   std::atomic<std::uint64_t> _failed_ns{0};
   std::atomic<int> _last{0};
   std::atomic<std::uint64_t> _count{0};
+  std::atomic<std::uint64_t> _dropped{0};
 };
 
 }  // namespace vmcache::detail

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "pool/pool_core.hpp"
+#include "pool/paged_store.hpp"
 #include "pool/write_back.hpp"
 #include "recovery/log_format.hpp"
 #include "recovery/snapshot.hpp"
@@ -29,12 +29,12 @@ bool in_time(const detail::CheckpointProgress& progress, std::uint64_t filled,
 
 }  // namespace
 
-Checkpoints::Checkpoints(WriteAheadLog& log, BufferPool& pool, detail::PoolCore& core, Gate& gate,
-                         ChangeRecorder& recorder, const LogSpace& log_space,
+Checkpoints::Checkpoints(WriteAheadLog& log, BufferPool& pool, detail::PagedStore& store,
+                         Gate& gate, ChangeRecorder& recorder, const LogSpace& log_space,
                          const Logger& messages, unsigned percent)
     : _log(log),
       _pool(pool),
-      _core(core),
+      _store(store),
       _gate(gate),
       _recorder(recorder),
       _log_space(log_space),
@@ -85,7 +85,7 @@ bool Checkpoints::try_make() noexcept {
 //! pair_check.hpp has the order of its writes, and says why a crash between any two of them leaves
 //! a page file and a log that are known to belong together.
 void Checkpoints::make_locked() {
-  _core.storage_flush.refuse_if_failed("checkpoint");  // before anything is appended
+  _store.storage_flush.refuse_if_failed("checkpoint");  // before anything is appended
   // First the one that has failed, if any: it gives log space back and appends nothing (R10).
   if (_unfinished) finish();
   take_snapshot();
@@ -99,11 +99,11 @@ void Checkpoints::take_snapshot() {
   Snapshot snapshot{.begin = _log.end(), .end = 0, .identity = _log.next_identity(), .free = {}};
   std::vector<PageId> roots;
   for (unsigned index = 0; index < TreeSet::kTrees; ++index) roots.push_back(_pool.root(index));
-  snapshot.free = _core.allocator.begin_list(SnapshotHeader::kExtents);
+  snapshot.free = _store.allocator.begin_list(SnapshotHeader::kExtents);
   try {
     append_snapshot(_log, snapshot.identity, snapshot.free, roots);
   } catch (...) {
-    _core.allocator.cancel_list();
+    _store.allocator.cancel_list();
     throw;
   }
   snapshot.end = _log.end();
@@ -119,15 +119,15 @@ void Checkpoints::finish() {
   _log.wait_durable(_unfinished->end);  // before page 0 names this checkpoint
   // Not earlier: only now are all records durable that say that its pages are free (L2).
   PageAllocator::FreeList& free = _unfinished->free;
-  detail::write_list(_core, listed_extents(free), free.pages,
+  detail::write_list(_store, listed_extents(free), free.pages,
                      {_unfinished->identity.generation, _unfinished->identity.nonce});
   free = {};
   const auto throttle = [&](const detail::CheckpointProgress& progress) {
     return in_time(progress, _log.used_bytes() - used, room) && _throttle.pause(progress.worked_ns);
   };
-  detail::checkpoint(_core, throttle, &_unfinished->identity);
+  detail::checkpoint(_store, throttle, &_unfinished->identity);
   _log.set_begin(_unfinished->begin);
-  _core.allocator.end_list();
+  _store.allocator.end_list();
   _unfinished.reset();
   _made.fetch_add(1, std::memory_order_relaxed);
 }

@@ -20,7 +20,7 @@
 namespace vmcache {
 
 namespace detail {
-class PoolCore;
+class PagedStore;
 }
 
 //! Makes a database's checkpoints, one at a time. A checkpoint has two steps: it appends a snapshot
@@ -29,7 +29,7 @@ class PoolCore;
 //! start_thread() and stop_thread(), beside which there are no other calls.
 class Checkpoints {
  public:
-  Checkpoints(WriteAheadLog& log, BufferPool& pool, detail::PoolCore& core, Gate& gate,
+  Checkpoints(WriteAheadLog& log, BufferPool& pool, detail::PagedStore& store, Gate& gate,
               ChangeRecorder& recorder, const LogSpace& log_space, const Logger& messages,
               unsigned percent);
 
@@ -80,7 +80,7 @@ class Checkpoints {
 
   WriteAheadLog& _log;
   BufferPool& _pool;
-  detail::PoolCore& _core;
+  detail::PagedStore& _store;
   Gate& _gate;
   ChangeRecorder& _recorder;
   const LogSpace& _log_space;

@@ -44,10 +44,10 @@ Task<> perform(Worker& worker, Op& op) {
 
 }  // namespace
 
-CommitRedo::CommitRedo(BufferPool& pool, detail::PoolCore& core)
+CommitRedo::CommitRedo(BufferPool& pool, detail::PagedStore& store)
     : _pool(pool),
       _tasks(std::clamp<std::uint64_t>(pool.pool_pages() / kFramesPerTask, 1, kMaxTasks)),
-      _large(pool, core),
+      _large(pool, store),
       _bytes(std::make_unique_for_overwrite<std::byte[]>(kBatchBytes)) {}
 
 void CommitRedo::run(Scan scan, std::uint64_t changes) {

@@ -46,7 +46,7 @@
 namespace vmcache {
 
 namespace detail {
-class PoolCore;
+class PagedStore;
 }
 
 //! Applies the commits of a log again. Most changes wait until a leaf is read, so tasks make many
@@ -57,7 +57,7 @@ class CommitRedo {
   using Scan = FunctionRef<void(const WriteAheadLog::Visitor&)>;
 
   //! Throws std::bad_alloc.
-  CommitRedo(BufferPool& pool, detail::PoolCore& core);
+  CommitRedo(BufferPool& pool, detail::PagedStore& store);
 
   //! `changes` is the number of changes in all commits together. Throws Error: kCorrupt if a record
   //! makes no sense, and what changing a tree throws; std::bad_alloc.

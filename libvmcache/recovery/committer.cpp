@@ -7,25 +7,25 @@
 #include <span>
 #include <utility>
 
-#include "pool/pool_core.hpp"
+#include "pool/paged_store.hpp"
 #include "recovery/log_failure.hpp"
 
 namespace vmcache {
 
-Committer::Committer(WriteAheadLog& log, BufferPool& pool, detail::PoolCore& core, Gate& gate,
+Committer::Committer(WriteAheadLog& log, BufferPool& pool, detail::PagedStore& store, Gate& gate,
                      TreeSet& trees, ChangeRecorder& recorder, LogSpace& log_space,
                      Checkpoints& checkpoints)
     : _log(log),
       _pool(pool),
-      _allocator(core.allocator),
-      _storage_flush(core.storage_flush),
+      _allocator(store.allocator),
+      _storage_flush(store.storage_flush),
       _gate(gate),
       _trees(trees),
       _recorder(recorder),
       _log_space(log_space),
       _checkpoints(checkpoints),
       _needs(pool, trees),
-      _page_space(core.allocator) {}
+      _page_space(store.allocator) {}
 
 //! Throws Error kTooLarge if not even an empty log has that much space.
 void Committer::check_log_size(std::uint64_t bytes) const {

@@ -33,14 +33,14 @@
 namespace vmcache {
 
 namespace detail {
-class PoolCore;
+class PagedStore;
 class StorageFlush;
 }  // namespace detail
 
 //! Logs changes, then makes them in the trees. Thread-safe.
 class Committer {
  public:
-  Committer(WriteAheadLog& log, BufferPool& pool, detail::PoolCore& core, Gate& gate,
+  Committer(WriteAheadLog& log, BufferPool& pool, detail::PagedStore& store, Gate& gate,
             TreeSet& trees, ChangeRecorder& recorder, LogSpace& log_space,
             Checkpoints& checkpoints);
 

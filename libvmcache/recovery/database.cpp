@@ -14,14 +14,42 @@
 namespace vmcache {
 namespace {
 
+//! Of a page file in another pool.
+void check_in(const DatabaseOptions& options) {
+  const PoolOptions& pool = options.pool;
+  const char* what = nullptr;
+  if (pool.path.empty()) what = "path is empty";
+  if (!pool.paths.empty()) what = "paths is set";
+  if (pool.make_storage) what = "make_storage is set";
+  if (pool.files_bytes != 0) what = "files_bytes is set";
+  if (what != nullptr)
+    throw Error(Errc::kInvalidOption,
+                fmt::format("pool.{}: a page file in another pool is one file there", what));
+  check_database_options(pool);
+  detail::PoolAccess::require_usable(*options.in);
+  const std::uint64_t room = detail::core_of(*options.in).options.files_bytes;
+  if (pool.capacity_bytes > room)
+    throw Error(Errc::kInvalidOption, fmt::format("pool.capacity_bytes = {}: the other pool has "
+                                                  "files_bytes = {}",
+                                                  pool.capacity_bytes, room));
+}
+
 //! Checks the options before any file is opened. Returns the log's, with what it shares with the
 //! pool.
 LogOptions checked(const DatabaseOptions& options) {
+  if (options.pool.read_only)
+    throw Error(Errc::kInvalidOption,
+                "pool.read_only is set: a database that was closed cleanly is read without its "
+                "log, by BufferPool and BTree");
   if (options.checkpoint_percent < 1 || options.checkpoint_percent > 100) {
     throw Error(Errc::kInvalidOption, fmt::format("checkpoint_percent = {}: allowed are 1 to 100",
                                                   options.checkpoint_percent));
   }
-  check_options(options.pool);
+  if (options.in != nullptr) {
+    check_in(options);
+  } else {
+    check_options(options.pool);
+  }
   LogOptions log = options.log;
   log.create = log.create && options.pool.create;
   if (!logger_of(log)) log.logger = logger_of(options.pool);
@@ -37,9 +65,10 @@ Database::Impl::Impl(const DatabaseOptions& options)
       _recovery{.duration_ns = detail::now_ns()},
       _pool(Opening(options, _log, _recorder, _messages, _recovery).open()),
       _core(detail::core_of(*_pool)),
-      _checkpoints(_log, *_pool, _core, _gate, _recorder, _log_space, _messages,
+      _store(detail::store_of(*_pool)),
+      _checkpoints(_log, *_pool, _store, _gate, _recorder, _log_space, _messages,
                    options.checkpoint_percent),
-      _committer(_log, *_pool, _core, _gate, _trees, _recorder, _log_space, _checkpoints) {
+      _committer(_log, *_pool, _store, _gate, _trees, _recorder, _log_space, _checkpoints) {
   _open = true;
   {
     const Throttle::Lifted lifted(_checkpoints.throttle());
@@ -62,7 +91,7 @@ void Database::Impl::close() {
   if (!_open) return;
   const Throttle::Lifted lifted(_checkpoints.throttle());
   _checkpoints.stop_thread();
-  const bool flush_failed = _core.storage_flush.error() != 0;
+  const bool flush_failed = _store.storage_flush.error() != 0;
   if (!flush_failed) _checkpoints.make();
   _pool->close();
   _open = false;

@@ -43,7 +43,7 @@ class VMCACHE_LOCAL Database::Impl {
   void refuse_in_task(const char* doing) const;
   //! After a failed flush of the page file everything but close() is refused (R14). Throws Error
   //! kIo with the reason.
-  void refuse_if_failed(const char* doing) const { _core.storage_flush.refuse_if_failed(doing); }
+  void refuse_if_failed(const char* doing) const { _store.storage_flush.refuse_if_failed(doing); }
 
   void close();
   //! Logs an error that no caller can be told.
@@ -82,8 +82,9 @@ class VMCACHE_LOCAL Database::Impl {
   Visibility _visibility{_log, _gate, _trees, _locks};
   ChangeRecorder _recorder{_log, _visibility};
   RecoveryStats _recovery;
-  std::unique_ptr<BufferPool> _pool;
+  const std::shared_ptr<BufferPool> _pool;  // shared: it may be a PagedFile
   detail::PoolCore& _core;
+  detail::PagedStore& _store;
   LogSpace _log_space{_log};
   Checkpoints _checkpoints;
   Committer _committer;

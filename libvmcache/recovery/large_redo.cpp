@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "pool/pool_core.hpp"
+#include "pool/paged_store.hpp"
 #include "vmcache/detail/btree/descent.hpp"
 #include "vmcache/detail/btree/write_operations.hpp"
 
@@ -54,8 +54,8 @@ class FindLargeOp {
 
 }  // namespace
 
-LargeRedo::LargeRedo(BufferPool& pool, detail::PoolCore& core) noexcept
-    : _pool(pool), _storage(*core.storage), _allocator(core.allocator) {}
+LargeRedo::LargeRedo(BufferPool& pool, detail::PagedStore& store) noexcept
+    : _pool(pool), _storage(store.storage), _allocator(store.allocator) {}
 
 bool LargeRedo::is_large(Bytes key, Bytes value) noexcept {
   return btree::is_large(key.size(), value.size());

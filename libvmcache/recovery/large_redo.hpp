@@ -13,7 +13,7 @@
 namespace vmcache {
 
 namespace detail {
-class PoolCore;
+class PagedStore;
 }
 class PageAllocator;
 
@@ -28,7 +28,7 @@ class PageAllocator;
 //! new extents, and those that the leaf leads to are freed.
 class LargeRedo {
  public:
-  LargeRedo(BufferPool& pool, detail::PoolCore& core) noexcept;
+  LargeRedo(BufferPool& pool, detail::PagedStore& store) noexcept;
 
   //! Whether the tree would keep the value in extents.
   [[nodiscard]] static bool is_large(Bytes key, Bytes value) noexcept;

@@ -13,6 +13,7 @@
 #include "recovery/pair_check.hpp"
 #include "recovery/snapshot.hpp"
 #include "storage/open.hpp"
+#include "vmcache/paged_file.hpp"
 
 namespace vmcache {
 namespace {
@@ -36,10 +37,9 @@ Opening::Opening(const DatabaseOptions& options, WriteAheadLog& log, ChangeRecor
       _storage(open_storage(options.pool, _messages)),
       _redo(options.pool.capacity_bytes / kPageSize) {}
 
-std::unique_ptr<BufferPool> Opening::open() {
+std::shared_ptr<BufferPool> Opening::open() {
   const Lsn end = _log.fresh() ? begin_log() : read_log();
   _stats.log_bytes = end - _log.begin();
-  PoolOptions options = pool_options();
   // Only now is anything written. The log comes first, because what was found in it may not be
   // durable yet (R1).
   if (!_log.fresh()) _log.start_unkept(end);
@@ -48,13 +48,39 @@ std::unique_ptr<BufferPool> Opening::open() {
   _stats.transactions = _redo.commits();
   _stats.changes = _redo.changes();
 
-  auto pool = std::make_unique<BufferPool>(options);
+  const std::shared_ptr<BufferPool> pool = open_pool();
   // Page file and log stay from now on. Had the pool failed, neither would.
   _log.keep();
   _recorder.begin_recovery(*pool);
-  CommitRedo(*pool, detail::core_of(*pool)).run(scan_again, _redo.changes());
+  CommitRedo(*pool, detail::store_of(*pool)).run(scan_again, _redo.changes());
   _recorder.end_recovery();
   return pool;
+}
+
+std::shared_ptr<BufferPool> Opening::open_pool() {
+  if (_options.in != nullptr) return open_in(*_options.in);
+  return std::make_shared<BufferPool>(pool_options());
+}
+
+//! The file is opened once more, as one of that pool; whoever takes it in between makes this fail.
+//! What was written to it is made durable first: that pool's flushes need not tell of a failure
+//! from before its open.
+std::shared_ptr<BufferPool> Opening::open_in(BufferPool& shared) {
+  PagedFileOptions options;
+  options.path = _options.pool.path;
+  options.capacity_bytes = _options.pool.capacity_bytes;
+  options.create = _options.pool.create;
+  options.direct_io = _options.pool.direct_io;
+  options.lost_write_check = _options.pool.lost_write_check;
+  options.page_header = true;
+  options.write_ahead = &_log;
+  options.change_log = &_recorder;
+  options.recovered = _redo.state();
+  options.recovered->identity = _log.identity();
+  if (const int error = _stats.pages > 0 ? _storage->flush() : 0; error != 0)
+    throw Error(Status{Errc::kIo, error, kNoPage}, "flushing " + _storage->description());
+  _storage.reset();
+  return std::make_shared<PagedFile>(shared, options);
 }
 
 PoolOptions Opening::pool_options() {

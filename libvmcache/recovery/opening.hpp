@@ -24,13 +24,15 @@ class VMCACHE_LOCAL Opening {
   //! Returns the pool, with all that is committed in the trees. The log still begins where it did,
   //! until the next checkpoint. Throws Error; std::bad_alloc. Has written nothing if page file and
   //! log do not belong together (kMismatch).
-  [[nodiscard]] std::unique_ptr<BufferPool> open();
+  [[nodiscard]] std::shared_ptr<BufferPool> open();
 
  private:
   [[nodiscard]] Lsn begin_log();
   [[nodiscard]] Lsn read_log();
   [[nodiscard]] Lsn scan_log(Lsn until);
   [[nodiscard]] PoolOptions pool_options();
+  [[nodiscard]] std::shared_ptr<BufferPool> open_pool();
+  [[nodiscard]] std::shared_ptr<BufferPool> open_in(BufferPool& shared);
 
   const DatabaseOptions& _options;
   WriteAheadLog& _log;

@@ -88,8 +88,8 @@ std::unique_ptr<Storage> open_storage(const PoolOptions& options, Logger& logger
   }
   if (!options.has_database()) return make_no_database(options, logger);
   const Paths paths = options.paths.empty() ? Paths{options.path} : options.paths;
-  return make_device_storage(open_devices(paths, options, logger, Access::kReadWrite), options,
-                             logger);
+  const Access access = options.read_only ? Access::kReadOnly : Access::kReadWrite;
+  return make_device_storage(open_devices(paths, options, logger, access), options, logger);
 }
 
 ReadOnlyStorage open_storage_read_only(std::span<const std::filesystem::path> paths,

@@ -60,7 +60,7 @@ void put(Database& database, const std::string& key, std::size_t bytes) {
 
 //! Makes the database larger by so many pages, of which about every other one is free.
 void fragment(Database& database, std::uint64_t pages, std::mt19937_64& random) {
-  PageAllocator& allocator = detail::core_of(database.pool()).allocator;
+  PageAllocator& allocator = detail::store_of(database.pool()).allocator;
   std::vector<Extent> taken;
   for (std::uint64_t n = 0; n < pages; ++n) taken.push_back(allocator.allocate(0));
   for (std::size_t n = 0; n + 1 < taken.size(); n += 2)
@@ -169,7 +169,7 @@ TEST(FreeList, KeepsNoPageOfCheckpointsThatFailed) {
   database.checkpoint();
   database.checkpoint();
   const std::uint64_t free = free_pages_of(database.pool());
-  const std::uint64_t available = detail::core_of(database.pool()).allocator.available();
+  const std::uint64_t available = detail::store_of(database.pool()).allocator.available();
   for (int round = 0; round < 5; ++round) {
     pages.write_error = EIO;
     for (int n = 0; n < 3; ++n) EXPECT_EQ(code_of([&] { database.checkpoint(); }), Errc::kIo);
@@ -177,7 +177,7 @@ TEST(FreeList, KeepsNoPageOfCheckpointsThatFailed) {
     pages.write_error = 0;
     database.checkpoint();
     EXPECT_EQ(free_pages_of(database.pool()), free);
-    EXPECT_EQ(detail::core_of(database.pool()).allocator.available(), available);
+    EXPECT_EQ(detail::store_of(database.pool()).allocator.available(), available);
   }
   (void)test::read_state(database);  // throws where a page has leaked
 }

@@ -36,7 +36,7 @@ class CheckpointThrottle : public testing::TestWithParam<std::uint64_t> {
   //! under way each time.
   std::uint64_t checkpoint(bool paced) {
     std::uint64_t max_in_flight = 0, done = 0, calls = 0;
-    detail::checkpoint(detail::core_of(_pool), [&](const detail::CheckpointProgress& progress) {
+    detail::checkpoint(detail::store_of(_pool), [&](const detail::CheckpointProgress& progress) {
       if (++calls > 1) max_in_flight = std::max(max_in_flight, _uses.in_flight);
       EXPECT_GT(progress.done, done);
       EXPECT_EQ(progress.all, _dirty);
@@ -83,7 +83,7 @@ TEST(Checkpoints, MayBeMadeByTwoThreadsAtOnce) {
       for (std::uint64_t round = 1; round <= kRounds; ++round) {
         for (PageId id = first; id < first + kEach; ++id)
           *pool.fix_exclusive(id).as<std::uint64_t>() = id * round;
-        detail::checkpoint(detail::core_of(pool),
+        detail::checkpoint(detail::store_of(pool),
                            [](const detail::CheckpointProgress&) { return true; });
       }
     };

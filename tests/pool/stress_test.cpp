@@ -130,7 +130,7 @@ class Stress {
     std::ranges::sort(in_slots);
     std::vector<PageId> residents;
     std::uint64_t frames = 0;
-    for (PageId page_id = 1; page_id < core.allocator.next_page(); ++page_id) {
+    for (PageId page_id = 1; page_id < core.database.allocator.next_page(); ++page_id) {
       const PageState word = core.states()[page_id].load();
       ASSERT_FALSE(word.exclusive() || word.faulting())
           << "page " << page_id << " is held by nobody";

@@ -3,6 +3,7 @@
 // What Worker's awaitable calls return. Users name nothing in it.
 #pragma once
 
+#include <concepts>
 #include <coroutine>
 #include <exception>
 #include <span>
@@ -20,7 +21,17 @@
 namespace vmcache {
 namespace VMCACHE_EXPORT detail {
 
-//! A request on behalf of one suspended task.
+//! Whose page ids an awaitable has: those of the Worker's own pool, which need no memory ...
+struct OwnPages {
+  [[nodiscard]] static BufferPool& of(const WorkerCore& worker) noexcept { return worker.pool(); }
+};
+//! ... or those of a file in the same pool.
+struct PagesOfFile {
+  BufferPool& file;
+  [[nodiscard]] BufferPool& of(const WorkerCore& /*worker*/) const noexcept { return file; }
+};
+
+//! A request on behalf of one suspended task. Its page ids are those of `pages`.
 class FaultAwaiter {
  protected:
   explicit FaultAwaiter(WorkerCore& worker) noexcept : _worker(worker) {}
@@ -30,17 +41,17 @@ class FaultAwaiter {
     _request.user_data = this;
     _request.on_complete = done;
   }
-  void start(Extent extent, FaultRequest::Goal goal) {
-    _request.extent = extent;
+  void start(const BufferPool& pages, Extent extent, FaultRequest::Goal goal) {
+    _request.extent = pages.pool_extent(extent);
     _request.goal = goal;
     _request.status = {};
-    _worker.start(_request);
+    _worker.start(_request, pages);
   }
   void resume() noexcept { _worker.make_ready(_task); }
-  void throw_if_failed() const { _worker.settle(_request); }
+  void throw_if_failed(BufferPool& pages) const { _worker.settle(_request, pages); }
   //! The page of a request that ended with a latch for the task.
-  [[nodiscard]] PageRef page() const noexcept {
-    return _worker.pool().page_ref(_request.extent.page_id);
+  [[nodiscard]] PageRef page(const BufferPool& pages) const noexcept {
+    return pages.page_ref(_request.extent.page_id - pages.pool_begin());
   }
 
   WorkerCore& _worker;
@@ -48,27 +59,29 @@ class FaultAwaiter {
   std::coroutine_handle<> _task;
 };
 
-template <typename Guard>
+template <typename Guard, typename Pages = OwnPages>
 class FixAwaiter : FaultAwaiter {
  public:
-  FixAwaiter(WorkerCore& worker, Extent extent) noexcept : FaultAwaiter(worker), _extent(extent) {}
+  FixAwaiter(WorkerCore& worker, Extent extent, Pages pages = {}) noexcept
+      : FaultAwaiter(worker), _extent(extent), _pages(pages) {}
 
   [[nodiscard]] bool await_ready() noexcept {
     if (_worker.safepoint().due()) [[unlikely]]
       return false;  // as if it had missed: the engine's next turn finds the page
-    return _worker.pool().try_fix(_extent.page_id, _guard) == TryFix::kFixed &&
+    return pages().try_fix(_extent.page_id, _guard) == TryFix::kFixed &&
            (_extent.order == 0 || fits());
   }
   void await_suspend(std::coroutine_handle<> task) {
     set_task(task, &on_done);
-    start(_extent, kGoal);
+    start(pages(), _extent, kGoal);
   }
   [[nodiscard]] Guard await_resume() {
-    if (!_guard) throw_if_failed();
+    if (!_guard) throw_if_failed(pages());
     return std::move(_guard);
   }
 
  private:
+  [[nodiscard]] BufferPool& pages() const noexcept { return _pages.of(_worker); }
   //! Whether the resident extent has the order that was asked for. If not, the fault says so.
   [[nodiscard]] bool fits() noexcept {
     const bool fits = _guard.state().load(std::memory_order_relaxed).order() == _extent.order;
@@ -88,12 +101,13 @@ class FixAwaiter : FaultAwaiter {
       if constexpr (kOptimistic) {
         // Evicted or latched again already? Then fault once more: a guard must start from a
         // readable word.
-        const TryFix result = self._worker.pool().try_fix(self._extent.page_id, self._guard);
+        const TryFix result = self.pages().try_fix(self._extent.page_id, self._guard);
         if (result != TryFix::kFixed) {
-          return self.start(self._extent, result == TryFix::kBusy ? Goal::kRetry : Goal::kResident);
+          return self.start(self.pages(), self._extent,
+                            result == TryFix::kBusy ? Goal::kRetry : Goal::kResident);
         }
       } else {
-        self._guard = Guard{self.page()};
+        self._guard = Guard{self.page(self.pages())};
       }
     }
     self.resume();
@@ -101,42 +115,51 @@ class FixAwaiter : FaultAwaiter {
 
   Extent _extent;
   Guard _guard;
+  [[no_unique_address]] Pages _pages;
 };
 
 class AllocateAwaiter : FaultAwaiter {
  public:
-  AllocateAwaiter(WorkerCore& worker, unsigned order) noexcept
-      : FaultAwaiter(worker), _order(order) {}
+  AllocateAwaiter(WorkerCore& worker, BufferPool& pages, unsigned order) noexcept
+      : FaultAwaiter(worker), _pages(pages), _order(order) {}
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> task) {
     set_task(task, [](FaultRequest& request) noexcept {
       static_cast<AllocateAwaiter*>(static_cast<FaultAwaiter*>(request.user_data))->resume();
     });
-    _worker.start_allocate(_request, _order);
+    _worker.start_allocate(_request, _order, _pages);
   }
   [[nodiscard]] ExclusiveGuard await_resume() const {
-    throw_if_failed();
-    return ExclusiveGuard{page()};
+    throw_if_failed(_pages);
+    return ExclusiveGuard{page(_pages)};
   }
 
  private:
+  BufferPool& _pages;
   unsigned _order;
 };
 
 class FreeAwaiter : FaultAwaiter {
  public:
   //! `guard` is empty if nothing is left to do.
-  FreeAwaiter(WorkerCore& worker, ExclusiveGuard guard, Extent extent) noexcept
-      : FaultAwaiter(worker), _guard(std::move(guard)), _extent(extent) {}
+  FreeAwaiter(WorkerCore& worker, BufferPool& pages, ExclusiveGuard guard, Extent extent) noexcept
+      : FaultAwaiter(worker), _pages(pages), _guard(std::move(guard)), _extent(extent) {}
 
   [[nodiscard]] bool await_ready() const noexcept { return !_guard; }
   bool await_suspend(std::coroutine_handle<> task);
   void await_resume() const noexcept {}
 
  private:
+  BufferPool& _pages;
   ExclusiveGuard _guard;
   Extent _extent;
+};
+
+//! An operation on the pages of a certain pool or file has pool(). Others take what they are given.
+template <typename Op>
+concept HasPool = requires(const Op& op) {
+  { op.pool() } -> std::same_as<BufferPool&>;
 };
 
 template <Operation Op>
@@ -156,7 +179,7 @@ class PerformAwaiter : FaultAwaiter {
       _need = Need::turn();
       return false;
     }
-    _need = _op.step(_worker.pool());
+    _need = _op.step(pages());
     return _need.done();
   }
   void await_suspend(std::coroutine_handle<> task) {
@@ -165,24 +188,32 @@ class PerformAwaiter : FaultAwaiter {
   }
   void await_resume() const {
     if (_error) std::rethrow_exception(_error);
-    throw_if_failed();
+    throw_if_failed(pages());
   }
 
  private:
   using Goal = FaultRequest::Goal;
 
+  [[nodiscard]] BufferPool& pages() const noexcept {
+    if constexpr (HasPool<Op>) {
+      return _op.pool();
+    } else {
+      return _worker.pool();
+    }
+  }
+
   void get_need() {
     switch (_need.kind) {
       case Need::Kind::kPage:
-        return start(_need.extent, Goal::kResident);
+        return start(pages(), _need.extent, Goal::kResident);
       case Need::Kind::kLatch:
-        return start(_need.extent, Goal::kRetry);
+        return start(pages(), _need.extent, Goal::kRetry);
       case Need::Kind::kPause:
-        return start({}, Goal::kPause);
+        return start(pages(), {}, Goal::kPause);
       case Need::Kind::kTurn:
-        return start({}, Goal::kTurn);
+        return start(pages(), {}, Goal::kTurn);
       case Need::Kind::kNewExtent:
-        return _worker.start_allocate(_request, _need.extent.order);
+        return _worker.start_allocate(_request, _need.extent.order, pages());
       case Need::Kind::kNothing:
         return resume();
     }
@@ -193,8 +224,8 @@ class PerformAwaiter : FaultAwaiter {
     request.status = {};
     self._worker.begin_slice();
     try {
-      if (request.goal == Goal::kNew) self._op.supply(ExclusiveGuard{self.page()});
-      self._need = self._op.step(self._worker.pool());
+      if (request.goal == Goal::kNew) self._op.supply(ExclusiveGuard{self.page(self.pages())});
+      self._need = self._op.step(self.pages());
       self.get_need();
     } catch (...) {
       self._error = std::current_exception();
@@ -210,13 +241,14 @@ class PerformAwaiter : FaultAwaiter {
 
 class PrefetchAwaiter {
  public:
-  PrefetchAwaiter(WorkerCore& worker, std::span<const Extent> extents);
+  PrefetchAwaiter(WorkerCore& worker, BufferPool& pages, std::span<const Extent> extents);
   [[nodiscard]] bool await_ready() const noexcept { return _requests.empty(); }
   void await_suspend(std::coroutine_handle<> task);
   void await_resume() const;
 
  private:
   WorkerCore& _worker;
+  BufferPool& _pages;
   std::vector<FaultRequest> _requests;
   std::size_t _outstanding = 0;
   std::coroutine_handle<> _task;

@@ -32,15 +32,22 @@ class WorkerCore {
   //! start(), start_allocate() and reserve() throw Error kWrongThread, kWrongProcess, kClosed,
   //! kInvalidOption, and std::bad_alloc.
   //! @{
-  //! Starts a fault. A later turn of Worker::run() calls `request.on_complete`.
-  void start(FaultRequest& request);
-  //! Takes a page id and starts the fault of a new extent. Throws Error kDatabaseFull,
-  //! kInvalidPage.
-  void start_allocate(FaultRequest& request, unsigned order);
+  //! Starts a fault. A later turn of Worker::run() calls `request.on_complete`. The request's page
+  //! ids are the pool's: BufferPool::pool_extent(). With `pages`, it is for a page of that one,
+  //! which must be the Worker's own pool or a file in it (kInvalidOption).
+  void start(FaultRequest& request) { start(request, _pool); }
+  void start(FaultRequest& request, const BufferPool& pages);
+  //! Takes a page id and starts the fault of a new extent, in the Worker's own pool or in `pages`,
+  //! a file of the same pool. Throws Error kDatabaseFull, kInvalidPage, kReadOnly.
+  void start_allocate(FaultRequest& request, unsigned order) {
+    start_allocate(request, order, _pool);
+  }
+  void start_allocate(FaultRequest& request, unsigned order, BufferPool& pages);
   //! Reserves what that many start() need, so that those cannot throw std::bad_alloc.
   void reserve(std::size_t requests);
   //! If the request has failed, undoes what start_allocate() did and throws.
-  void settle(const FaultRequest& request);
+  void settle(const FaultRequest& request) { settle(request, _pool); }
+  void settle(const FaultRequest& request, BufferPool& pages);
   //! Throws Error kInvalidOption in a task that another Worker runs: it could not be resumed.
   void require_own_task() const;
   //! Resumes `task` when it is its turn.
@@ -53,6 +60,7 @@ class WorkerCore {
   explicit WorkerCore(BufferPool& pool);
   ~WorkerCore();
   void require_usable() const;
+  void require_same_pool(const BufferPool& pages) const;
 
   BufferPool& _pool;
   Safepoint _safepoint;

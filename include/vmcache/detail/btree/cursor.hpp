@@ -44,6 +44,7 @@ class ScanState {
   //! Moves to the next entry. Once it returns Need::nothing(), valid() says whether there is one.
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
   [[nodiscard]] bool committed() const noexcept { return false; }
 
   [[nodiscard]] bool valid() const noexcept { return _valid; }
@@ -98,6 +99,7 @@ class ScanOp {
     }
   }
   void supply(ExclusiveGuard&&) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _state.pool(); }
   [[nodiscard]] bool committed() const noexcept { return false; }
   //! Entries handed out.
   [[nodiscard]] std::uint64_t result() const noexcept { return _visited; }
@@ -116,6 +118,7 @@ class CountOp {
   void heed(const detail::Safepoint* safepoint) noexcept { _state.heed(safepoint); }
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _state.pool(); }
   [[nodiscard]] bool committed() const noexcept { return false; }
   [[nodiscard]] std::uint64_t result() const noexcept { return _count; }
 

@@ -76,6 +76,7 @@ class LookupOp {
     return look_up(pool);
   }
   void supply(ExclusiveGuard&&) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
 
   [[nodiscard]] bool found() const noexcept { return _found; }
   //! Bytes of the whole value, even if the buffer was smaller.
@@ -243,6 +244,7 @@ class ReadLeafOp {
 
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
 
  private:
   [[nodiscard]] Need find(Spot& spot) const;

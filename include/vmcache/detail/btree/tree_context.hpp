@@ -24,6 +24,11 @@ class TreeContext {
 
   [[nodiscard]] BufferPool& pool() const noexcept { return _pool; }
   [[nodiscard]] PageId root() const noexcept { return _root; }
+  //! For what changes the tree. Throws Error kReadOnly.
+  void require_writable() const {
+    if (_pool.read_only()) [[unlikely]]
+      refuse_change();
+  }
 
   //! Asks for permission to hold a new page while waiting for other pages. If it is granted,
   //! leave_split() gives it back. At most an eighth of the pool may be held like this. If every one
@@ -108,6 +113,8 @@ class TreeContext {
   [[nodiscard]] std::uint64_t orphan_pages() const;
 
  private:
+  [[noreturn]] void refuse_change() const;
+
   BufferPool& _pool;
   const PageId _root;
   //! Leaves with an LSN up to this hold only changes of commits that have been applied. Without a

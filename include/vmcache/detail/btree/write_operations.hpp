@@ -24,12 +24,14 @@ class Restructurer {
   Restructurer(const Restructurer&) = delete;
   Restructurer& operator=(const Restructurer&) = delete;
 
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
   //! True once the tree holds the result. An error after that is only about merging or freeing
   //! pages.
   [[nodiscard]] bool committed() const noexcept { return _committed; }
 
  protected:
-  Restructurer(TreeContext& tree, Bytes key) noexcept : _tree(tree), _key(key) {}
+  //! Throws Error kReadOnly.
+  Restructurer(TreeContext& tree, Bytes key) : _tree(tree), _key(key) { tree.require_writable(); }
   ~Restructurer();
 
   //! Splits the node at `level` on the way to the key, or a node above it that must be split first.
@@ -90,6 +92,7 @@ class PlaceOp {
   //! Throws Error kTooLarge.
   PlaceOp(TreeContext& tree, Bytes value);
 
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&& fresh);
   [[nodiscard]] PlacedValue result() { return std::move(_placed); }
@@ -144,9 +147,12 @@ class WriteOp : public Restructurer {
 //! Hands a value's bytes to a function that may change them, but not their number.
 class UpdateOp {
  public:
-  UpdateOp(TreeContext& tree, Bytes key, FunctionRef<void(std::span<std::byte>)> change) noexcept
-      : _tree(tree), _key(key), _change(change) {}
+  UpdateOp(TreeContext& tree, Bytes key, FunctionRef<void(std::span<std::byte>)> change)
+      : _tree(tree), _key(key), _change(change) {
+    tree.require_writable();
+  }
 
+  [[nodiscard]] BufferPool& pool() const noexcept { return _tree.pool(); }
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
   [[nodiscard]] bool result() const noexcept { return _found; }
@@ -164,7 +170,7 @@ class UpdateOp {
 class EraseOp : public Restructurer {
  public:
   //! `key` must outlive the operation.
-  EraseOp(TreeContext& tree, Bytes key) noexcept : Restructurer(tree, key) {}
+  EraseOp(TreeContext& tree, Bytes key) : Restructurer(tree, key) {}
 
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&&) noexcept {}
