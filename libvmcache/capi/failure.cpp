@@ -36,6 +36,7 @@ static_assert(code_of(Errc::kConflict) == VMCACHE_CONFLICT);
 static_assert(code_of(Errc::kClosed) == VMCACHE_CLOSED);
 static_assert(code_of(Errc::kWrongProcess) == VMCACHE_WRONG_PROCESS);
 static_assert(code_of(Errc::kWrongThread) == VMCACHE_WRONG_THREAD);
+static_assert(code_of(Errc::kReadOnly) == VMCACHE_READ_ONLY);
 
 struct LastFailure {
   Status status;
@@ -142,6 +143,7 @@ const char* vmcache_error_name(int code) {
     VMCACHE_NAME(VMCACHE_CLOSED)
     VMCACHE_NAME(VMCACHE_WRONG_PROCESS)
     VMCACHE_NAME(VMCACHE_WRONG_THREAD)
+    VMCACHE_NAME(VMCACHE_READ_ONLY)
     VMCACHE_NAME(VMCACHE_NOT_FOUND)
     VMCACHE_NAME(VMCACHE_EXISTS)
     VMCACHE_NAME(VMCACHE_CHANGED)

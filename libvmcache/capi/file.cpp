@@ -19,8 +19,8 @@ static_assert(sizeof(struct vmcache_page_format) == 40);
 static_assert(sizeof(struct vmcache_write_ahead) == 48);
 static_assert(sizeof(struct vmcache_file_options) == 48);
 
-constexpr std::uint64_t kAllFileFlags =
-    VMCACHE_FILE_NO_CREATE | VMCACHE_FILE_NO_DIRECT_IO | VMCACHE_FILE_TEMPORARY;
+constexpr std::uint64_t kAllFileFlags = VMCACHE_FILE_NO_CREATE | VMCACHE_FILE_NO_DIRECT_IO |
+                                        VMCACHE_FILE_TEMPORARY | VMCACHE_FILE_READ_ONLY;
 
 //! A format and a log that are functions of C.
 class Hooks final : public PageFormat, public WriteAhead {
@@ -53,7 +53,7 @@ class Hooks final : public PageFormat, public WriteAhead {
   [[nodiscard]] Status after_read(std::uint64_t offset,
                                   std::span<std::byte> bytes) const noexcept override {
     const int code = _format.after_read(_format.user, offset, bytes.data(), bytes.size());
-    if (code >= 0 && code <= VMCACHE_WRONG_THREAD) return {.code = static_cast<Errc>(code)};
+    if (code >= 0 && code <= VMCACHE_READ_ONLY) return {.code = static_cast<Errc>(code)};
     return {.code = Errc::kCorrupt, .found = static_cast<std::uint64_t>(code)};
   }
   [[nodiscard]] Lsn lsn_of(std::span<const std::byte> bytes) const noexcept override {
@@ -127,10 +127,11 @@ int vmcache_file_open(struct vmcache_pool* pool, const struct vmcache_file_optio
                   kCall, static_cast<unsigned long long>(from.flags),
                   static_cast<unsigned long long>(kAllFileFlags));
     if (temporary) {
-      constexpr std::uint64_t kOthers = VMCACHE_FILE_NO_CREATE;
+      constexpr std::uint64_t kOthers = VMCACHE_FILE_NO_CREATE | VMCACHE_FILE_READ_ONLY;
       if ((from.flags & kOthers) != 0 || from.format != nullptr || from.write_ahead != nullptr)
         return fail(VMCACHE_INVALID_OPTION,
-                    "%s: a temporary file has no format, no log and no flag NO_CREATE", kCall);
+                    "%s: a temporary file has no format, no log and no flag NO_CREATE or READ_ONLY",
+                    kCall);
       vmcache::TemporaryOptions cpp;
       if (from.path != nullptr) cpp.folder = from.path;
       if (from.capacity_bytes != 0) cpp.capacity_bytes = from.capacity_bytes;
@@ -146,6 +147,7 @@ int vmcache_file_open(struct vmcache_pool* pool, const struct vmcache_file_optio
     if (from.capacity_bytes != 0) cpp.capacity_bytes = from.capacity_bytes;
     cpp.create = (from.flags & VMCACHE_FILE_NO_CREATE) == 0;
     cpp.direct_io = (from.flags & VMCACHE_FILE_NO_DIRECT_IO) == 0;
+    cpp.read_only = (from.flags & VMCACHE_FILE_READ_ONLY) != 0;
     if (hooks->has_format) cpp.format = hooks.get();
     if (hooks->has_log) cpp.write_ahead = hooks.get();
     *file = new vmcache_file(*pool, std::move(hooks),

@@ -25,11 +25,15 @@ static_assert(VMCACHE_MEMORY_EXMAP == static_cast<int>(MemoryKind::kExmap));
 static_assert(VMCACHE_STORAGE_NVME_PASSTHROUGH == static_cast<int>(StorageKind::kNvmePassthrough));
 // Part of the ABI: a change of a struct adds a size to known_size().
 static_assert(sizeof(struct vmcache_pool_options) == 112);
+static_assert(sizeof(struct vmcache_paged_options) == 32);
 static_assert(sizeof(struct vmcache_pool_stats) == 34 * sizeof(std::uint64_t));
 
 constexpr std::uint64_t kAllPoolFlags = VMCACHE_POOL_NO_CREATE | VMCACHE_POOL_ALLOW_UNCLEAN |
                                         VMCACHE_POOL_NO_DIRECT_IO | VMCACHE_POOL_NO_DEALLOCATE |
-                                        VMCACHE_POOL_PAGE_HEADER | VMCACHE_POOL_LOST_WRITE_CHECK;
+                                        VMCACHE_POOL_PAGE_HEADER | VMCACHE_POOL_LOST_WRITE_CHECK |
+                                        VMCACHE_POOL_READ_ONLY;
+// The file system's blocks stay a file's.
+constexpr std::uint64_t kAllPagedFlags = kAllPoolFlags & ~std::uint64_t{VMCACHE_POOL_NO_DEALLOCATE};
 
 template <typename Target, typename Value>
 void take_unless_zero(Target& target, Value value) {
@@ -93,6 +97,7 @@ int pool_options_of(const char* call, const struct vmcache_pool_options* given,
   options.deallocate = (from.flags & VMCACHE_POOL_NO_DEALLOCATE) == 0;
   options.page_header = (from.flags & VMCACHE_POOL_PAGE_HEADER) != 0;
   options.lost_write_check = (from.flags & VMCACHE_POOL_LOST_WRITE_CHECK) != 0;
+  options.read_only = (from.flags & VMCACHE_POOL_READ_ONLY) != 0;
   logger = std::make_shared<Logger>(from.log, from.log_user);
   if (from.log != nullptr) {
     options.logger = [logger](LogLevel level, std::string_view text) {
@@ -158,6 +163,37 @@ int vmcache_pool_open(const struct vmcache_pool_options* options, struct vmcache
     std::shared_ptr<vmcache::capi::Logger> logger;
     if (const int code = vmcache::capi::pool_options_of(kCall, options, cpp, logger)) return code;
     *pool = new vmcache_pool(cpp, std::move(logger));
+    return int{VMCACHE_OK};
+  });
+}
+
+int vmcache_pool_open_paged(struct vmcache_pool* pool, const struct vmcache_paged_options* options,
+                            struct vmcache_pool** file) {
+  constexpr const char* kCall = "vmcache_pool_open_paged";
+  if (file == nullptr) return fail_null(kCall, "file");
+  *file = nullptr;
+  if (pool == nullptr) return fail_null(kCall, "pool");
+  return guarded(kCall, [&] {
+    struct vmcache_paged_options from;
+    if (const int code = vmcache::capi::take_struct(kCall, "options", options, from)) return code;
+    if (from.path == nullptr) return fail_null(kCall, "options->path");
+    using vmcache::capi::kAllPagedFlags;
+    if ((from.flags & ~kAllPagedFlags) != 0)
+      return vmcache::capi::fail(VMCACHE_INVALID_OPTION,
+                                 "%s: options->flags is %#llx: allowed are bits of %#llx", kCall,
+                                 static_cast<unsigned long long>(from.flags),
+                                 static_cast<unsigned long long>(kAllPagedFlags));
+    const auto has = [&](std::uint64_t flag) { return (from.flags & flag) != 0; };
+    vmcache::PagedFileOptions cpp;
+    cpp.path = from.path;
+    if (from.capacity_bytes != 0) cpp.capacity_bytes = from.capacity_bytes;
+    cpp.create = !has(VMCACHE_POOL_NO_CREATE);
+    cpp.direct_io = !has(VMCACHE_POOL_NO_DIRECT_IO);
+    cpp.allow_unclean = has(VMCACHE_POOL_ALLOW_UNCLEAN);
+    cpp.read_only = has(VMCACHE_POOL_READ_ONLY);
+    cpp.page_header = has(VMCACHE_POOL_PAGE_HEADER);
+    cpp.lost_write_check = has(VMCACHE_POOL_LOST_WRITE_CHECK);
+    *file = new vmcache_pool(*pool, cpp);
     return int{VMCACHE_OK};
   });
 }

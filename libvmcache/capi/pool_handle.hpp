@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "vmcache.h"
 #include "vmcache/buffer_pool.hpp"
 #include "vmcache/detail/own_process.hpp"
+#include "vmcache/paged_file.hpp"
 
 namespace vmcache::capi {
 
@@ -61,11 +63,17 @@ struct vmcache_pool {
   //! A pool of its own.
   vmcache_pool(const vmcache::PoolOptions& options, std::shared_ptr<vmcache::capi::Logger> logger)
       : _logger(std::move(logger)),
-        _own(std::make_unique<vmcache::BufferPool>(options)),
+        _own(std::make_shared<vmcache::BufferPool>(options)),
         _pool(*_own) {}
   //! The pool of a database, whose handle this is a part of.
   vmcache_pool(vmcache::BufferPool& pool, std::shared_ptr<vmcache::capi::Logger> logger)
       : _logger(std::move(logger)), _pool(pool) {}
+  //! A paged file in the pool of another handle.
+  vmcache_pool(vmcache_pool& pool, const vmcache::PagedFileOptions& options)
+      : _use(std::in_place, pool._uses),
+        _logger(pool._logger),
+        _own(std::make_shared<vmcache::PagedFile>(pool.pool(), options)),
+        _pool(*_own) {}
   vmcache_pool(const vmcache_pool&) = delete;
   vmcache_pool& operator=(const vmcache_pool&) = delete;
 
@@ -103,10 +111,11 @@ struct vmcache_pool {
   const vmcache::detail::OwnProcess _process;
   const std::uint64_t _number = next_number();
   std::atomic<std::uint64_t> _uses{0};
+  std::optional<vmcache::capi::Use> _use;  // of the pool that a paged file is in
   std::shared_ptr<vmcache::capi::Logger> _logger;
   std::mutex _mutex;
   std::vector<std::shared_ptr<void>> _kept;
-  std::unique_ptr<vmcache::BufferPool> _own;
+  std::shared_ptr<vmcache::BufferPool> _own;  // shared: a PagedFile is deleted as such
   vmcache::BufferPool& _pool;
   vmcache::capi::PinTable _pins;  // goes first
 };

@@ -222,8 +222,8 @@ static void bad_arguments_are_named(void) {
   options.size = 4;
   FAILS(VMCACHE_INVALID_OPTION, "size is 4", vmcache_file_open(pool, &options, &file));
   options.size = sizeof options;
-  options.flags = 8;
-  FAILS(VMCACHE_INVALID_OPTION, "flags is 0x8", vmcache_file_open(pool, &options, &file));
+  options.flags = 0x100000;
+  FAILS(VMCACHE_INVALID_OPTION, "flags is 0x100000", vmcache_file_open(pool, &options, &file));
   options.flags = 0;
   options.capacity_bytes = 3 * VMCACHE_FILE_RANGE_BYTES;
   FAILS(VMCACHE_INVALID_OPTION, "capacity_bytes", vmcache_file_open(pool, &options, &file));
@@ -278,6 +278,75 @@ static void write_back_and_temporary(void) {
   WORKS(vmcache_pool_destroy(pool));
 }
 
+static void set_byte(struct vmcache_pool *file, uint64_t *id, char byte) {
+  struct vmcache_page page;
+  WORKS(vmcache_allocate(file, 0, &page));
+  ((char *)page.data)[100] = byte;
+  *id = page.page_id;
+  WORKS(vmcache_unfix(&page));
+}
+
+static char byte_of_page(struct vmcache_pool *file, uint64_t id) {
+  struct vmcache_page page;
+  char byte;
+  WORKS(vmcache_fix(file, id, 0, VMCACHE_SHARED, &page));
+  byte = ((const char *)page.data)[100];
+  WORKS(vmcache_unfix(&page));
+  return byte;
+}
+
+/* Databases in the memory of a pool have page ids of their own, and can be read by many. */
+static void paged_files_are_pools_in_a_pool(void) {
+  struct vmcache_pool *pool = files_pool(), *one = NULL, *two = NULL, *none = NULL;
+  struct vmcache_paged_options options;
+  struct vmcache_file_options raw = file_options("back");
+  struct vmcache_file *file = NULL;
+  struct vmcache_page page;
+  uint64_t first, second;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  FAILS(VMCACHE_INVALID_OPTION, "path", vmcache_pool_open_paged(pool, &options, &one));
+  options.path = path_of(folder, "two");
+  remove(options.path);
+  WORKS(vmcache_pool_open_paged(pool, &options, &two));
+  options.path = path_of(folder, "one");
+  remove(options.path);
+  WORKS(vmcache_pool_open_paged(pool, &options, &one));
+  set_byte(one, &first, '1');
+  set_byte(two, &second, '2');
+  CHECK(first == 1 && second == 1);
+  CHECK(byte_of_page(one, 1) == '1' && byte_of_page(two, 1) == '2');
+  WORKS(vmcache_pool_set_root(one, 0, first));
+  WORKS(vmcache_pool_checkpoint(one));
+  FAILS(VMCACHE_INVALID_OPTION, "resize", vmcache_pool_resize(one, 256 << 10));
+  EXPECT(VMCACHE_BUSY, vmcache_pool_destroy(pool));
+  WORKS(vmcache_fix(one, first, 0, VMCACHE_SHARED, &page));
+  EXPECT(VMCACHE_BUSY, vmcache_pool_destroy(one));
+  WORKS(vmcache_unfix(&page));
+  WORKS(vmcache_pool_destroy(one));
+  CHECK(byte_of_page(two, 1) == '2');
+
+  options.flags = 1 << 30;
+  FAILS(VMCACHE_INVALID_OPTION, "flags", vmcache_pool_open_paged(pool, &options, &none));
+  options.flags = VMCACHE_POOL_READ_ONLY;
+  WORKS(vmcache_pool_open_paged(pool, &options, &one));
+  CHECK(byte_of_page(one, 1) == '1');
+  EXPECT(VMCACHE_READ_ONLY, vmcache_allocate(one, 0, &page));
+  EXPECT(VMCACHE_READ_ONLY, vmcache_pool_checkpoint(one));
+  WORKS(vmcache_pool_close(one));
+  EXPECT(VMCACHE_CLOSED, vmcache_fix(one, 1, 0, VMCACHE_SHARED, &page));
+  WORKS(vmcache_pool_destroy(one));
+  WORKS(vmcache_pool_destroy(two));
+  CHECK(strcmp(vmcache_error_name(VMCACHE_READ_ONLY), "VMCACHE_READ_ONLY") == 0);
+
+  raw.flags = VMCACHE_FILE_READ_ONLY;
+  WORKS(vmcache_file_open(pool, &raw, &file));
+  EXPECT(VMCACHE_READ_ONLY, vmcache_file_resize(file, 0));
+  EXPECT(VMCACHE_READ_ONLY, vmcache_file_sync(file));
+  WORKS(vmcache_file_destroy(file));
+  WORKS(vmcache_pool_destroy(pool));
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) {
     fprintf(stderr, "usage: capi_file FOLDER\n");
@@ -288,5 +357,6 @@ int main(int argc, char **argv) {
   formats_and_logs_are_asked();
   write_back_and_temporary();
   bad_arguments_are_named();
+  paged_files_are_pools_in_a_pool();
   return 0;
 }

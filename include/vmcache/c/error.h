@@ -60,6 +60,8 @@ enum vmcache_error {
   VMCACHE_WRONG_PROCESS = 21,
   /* the object belongs to another thread */
   VMCACHE_WRONG_THREAD = 22,
+  /* the file or database was opened to be read only; nothing was changed */
+  VMCACHE_READ_ONLY = 23,
 
   /* From here on: answers rather than failures. They, too, set the message. */
 

@@ -19,7 +19,7 @@ struct vmcache_page_format {
    * checksum, or encrypts. byte_count is a multiple of VMCACHE_PAGE_SIZE. Needed. */
   void (*before_write)(void *user, uint64_t offset, void *bytes, size_t byte_count);
   /* `bytes` were read from `offset`, and nobody sees them yet: checks or decrypts them. A page that
-   * was never written is zeros. Returns 0, or the enum vmcache_error (1 .. 22) that whoever wanted
+   * was never written is zeros. Returns 0, or the enum vmcache_error (1 .. 23) that whoever wanted
    * the page gets; other values count as VMCACHE_CORRUPT. Needed. */
   int (*after_read)(void *user, uint64_t offset, void *bytes, size_t byte_count);
   /* The page's LSN, from the page as it is in memory: the log must be durable up to there before
@@ -50,7 +50,10 @@ enum vmcache_file_flags {
    * It begins empty, has no name, and is gone with the handle or the process. Its pages are written
    * only if the pool needs their memory. No format and no log; sync, flush and write_back are
    * VMCACHE_INVALID_OPTION. */
-  VMCACHE_FILE_TEMPORARY = 1 << 2
+  VMCACHE_FILE_TEMPORARY = 1 << 2,
+  /* A file that is there, to be read, beside others that do the same. What would write is
+   * VMCACHE_READ_ONLY; pages that were changed all the same are never written. */
+  VMCACHE_FILE_READ_ONLY = 1 << 3
 };
 
 struct vmcache_file_options {

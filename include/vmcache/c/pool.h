@@ -48,7 +48,10 @@ enum vmcache_pool_flags {
   /* extents begin with a header of 24 bytes that carries LSN, page id and checksum; a property of
    * the database */
   VMCACHE_POOL_PAGE_HEADER = 1 << 4,
-  VMCACHE_POOL_LOST_WRITE_CHECK = 1 << 5 /* remember each page's checksum: 4 bytes a page */
+  VMCACHE_POOL_LOST_WRITE_CHECK = 1 << 5, /* remember each page's checksum: 4 bytes a page */
+  /* open a database that was closed cleanly, to read it, beside others that do the same; what would
+   * change it is VMCACHE_READ_ONLY, and nothing is ever written to it */
+  VMCACHE_POOL_READ_ONLY = 1 << 6
 };
 
 /* Zero is the default of each member. vmcache/options.hpp has more on each. */
@@ -82,6 +85,26 @@ struct vmcache_pool;
  * no database of this library is not touched. */
 VMCACHE_API int vmcache_pool_open(const struct vmcache_pool_options *options,
                                   struct vmcache_pool **pool);
+
+/* Zero is the default of each member. */
+struct vmcache_paged_options {
+  size_t size;             /* sizeof(struct vmcache_paged_options) */
+  const char *path;        /* a regular file */
+  uint64_t capacity_bytes; /* largest size while it is open: 128 KiB .. files_bytes (1 GiB) */
+  uint64_t flags;          /* enum vmcache_pool_flags, but for _NO_DEALLOCATE */
+};
+
+/* Opens or creates a database file in the memory of `pool`, which needs files_bytes, beside others.
+ * `file` is used like a pool: its page ids count from the begin of this file, and every call that
+ * takes a pool works on its pages, but for vmcache_pool_resize() and vmcache_file_open()
+ * (VMCACHE_INVALID_OPTION): those concern the memory. In storage it is what a pool makes of a file
+ * of its own (PagedFile in vmcache/paged_file.hpp). Close and destroy it as a pool: the close waits
+ * for frame_wait_ms and is VMCACHE_BUSY if a page of the file stays fixed or pinned. `pool` cannot
+ * be destroyed before it. The errors of vmcache_pool_open(), and VMCACHE_DATABASE_FULL (larger than
+ * capacity_bytes, or no range of files_bytes is left). */
+VMCACHE_API int vmcache_pool_open_paged(struct vmcache_pool *pool,
+                                        const struct vmcache_paged_options *options,
+                                        struct vmcache_pool **file);
 
 /* Writes back all that is dirty, flushes, and marks the database as cleanly closed.
  * VMCACHE_BUSY while a page is fixed or pinned. If it fails, the pool stays open, nothing is lost,
