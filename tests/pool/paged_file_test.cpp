@@ -181,6 +181,9 @@ TEST(PagedFile, ARangeForgetsTheExtentsOfTheFileBefore) {  // T4
   PagedFile first(pool, {.path = one.path()});
   EXPECT_EQ(first.fix_shared(24, 3).as<int>()[0], 2);
   EXPECT_EQ(code_of([&] { (void)first.fix_shared(25); }), Errc::kInvalidPage);
+  first.close();
+  PagedFile again(pool, {.path = two.path()});  // the pages that were inside of extents, too
+  for (PageId page = 1; page < 60; ++page) EXPECT_EQ(again.fix_shared(page).as<PageId>()[0], page);
 }
 
 TEST(PagedFile, RefusesWhatItCannotOpenAndLeavesNothingBehind) {
@@ -239,8 +242,15 @@ TEST(PagedFile, IsUncleanUntilItIsClosed) {
     PagedFile file(pool, {.path = temp.path(), .allow_unclean = true});
     expect_filled(file, "k");
   }
-  PagedFile file(pool, {.path = temp.path()});
-  expect_filled(file, "k");
+  // From the open on, not from its first checkpoint.
+  EXPECT_EQ(test::in_child([&] {
+              BufferPool mine(files_only());
+              PagedFile file(mine, {.path = temp.path()});
+              ::_exit(0);
+              return 1;
+            }),
+            0);
+  EXPECT_EQ(code_of([&] { PagedFile file(pool, {.path = temp.path()}); }), Errc::kUncleanShutdown);
 }
 
 TEST(PagedFile, AFailedFlushIsFinalForThisFileAlone) {
