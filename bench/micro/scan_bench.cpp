@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -141,8 +142,21 @@ struct Row {
   //! Returns the misses of others, or -1.
   std::function<std::int64_t(const Sizes&)> run;
   std::vector<double> seconds;
+  std::vector<double> cpu_seconds;
   std::int64_t misses = -1;
 };
+
+//! Of this process and of those that it has waited for.
+double cpu_seconds() {
+  double seconds = 0;
+  for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage used{};
+    if (::getrusage(who, &used) != 0) continue;
+    for (const timeval& part : {used.ru_utime, used.ru_stime})
+      seconds += static_cast<double>(part.tv_sec) + static_cast<double>(part.tv_usec) * 1e-6;
+  }
+  return seconds;
+}
 
 std::int64_t in_parts(const Sizes& sizes,
                       std::uint64_t (*part)(Pool&, std::uint64_t, std::uint64_t)) {
@@ -182,26 +196,29 @@ void make_file(const Sizes& sizes) {
 
 void run(const Sizes& sizes, unsigned rounds) {
   std::vector<Row> rows{
-      {"dd bs=1M iflag=direct", run_dd, {}, -1},
-      {"read, 1 MiB, O_DIRECT", run_read, {}, -1},
-      {"Scan", [](const Sizes& s) { return in_parts(s, by_scan); }, {}, -1},
-      {"fix_shared in a loop", [](const Sizes& s) { return in_parts(s, by_fixes); }, {}, -1}};
+      {"dd bs=1M iflag=direct", run_dd, {}, {}, -1},
+      {"read, 1 MiB, O_DIRECT", run_read, {}, {}, -1},
+      {"Scan", [](const Sizes& s) { return in_parts(s, by_scan); }, {}, {}, -1},
+      {"fix_shared in a loop", [](const Sizes& s) { return in_parts(s, by_fixes); }, {}, {}, -1}};
   make_file(sizes);
   const Removed removed{sizes.file};
   for (unsigned round = 0; round < rounds; ++round) {  // by turns: machines change their speed
     for (Row& row : rows) {
       const auto start = std::chrono::steady_clock::now();
+      const double cpu_start = cpu_seconds();
       row.misses = row.run(sizes);
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
       row.seconds.push_back(took.count());
+      row.cpu_seconds.push_back(cpu_seconds() - cpu_start);
     }
   }
   const double mib = static_cast<double>(sizes.data_pages * kPageSize) / kMiB;
   const auto speed = [&](const Row& row) { return mib / vmbench::median(row.seconds); };
-  fmt::print("{:<24}{:>10}{:>12}{:>24}\n", "", "MiB/s", "of dd", "misses of others");
+  fmt::print("{:<24}{:>10}{:>12}{:>14}{:>20}\n", "", "MiB/s", "of dd", "CPU ms/MiB",
+             "misses of others");
   for (const Row& row : rows) {
-    fmt::print("{:<24}{:>10.0f}{:>11.0f}%{:>24}\n", row.name, speed(row),
-               100 * speed(row) / speed(rows[0]),
+    fmt::print("{:<24}{:>10.0f}{:>11.0f}%{:>14.2f}{:>20}\n", row.name, speed(row),
+               100 * speed(row) / speed(rows[0]), 1000 * vmbench::median(row.cpu_seconds) / mib,
                row.misses < 0 ? std::string("-") : fmt::format("{}", row.misses));
   }
 }
