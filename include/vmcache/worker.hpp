@@ -166,7 +166,9 @@ class Worker : public detail::WorkerCore {
   //! flush the log that a page waits for. The file cannot be closed meanwhile (kBusy); the File
   //! object may move. A file of another pool is kInvalidOption.
   //! @{
-  [[nodiscard]] Task<> checkpoint();
+  [[nodiscard]] Task<> checkpoint() { return checkpoint(pool()); }
+  //! Of a PagedFile of the Worker's pool, or of that pool itself.
+  [[nodiscard]] Task<> checkpoint(BufferPool& file);
   [[nodiscard]] Task<> sync(File& file);
   [[nodiscard]] Task<> write_back(File& file);
   [[nodiscard]] Task<> write_back(File& file, std::span<const std::uint64_t> pages);
@@ -192,7 +194,7 @@ class Worker : public detail::WorkerCore {
   void resume_ready();
   void change_order() noexcept;
   Task<> in_thread(std::function<void()> call);
-  Task<> write_extents(std::vector<Extent> extents, WriteAhead* log);
+  Task<> write_extents(BufferPool& file, std::vector<Extent> extents, WriteAhead* log);
 
   std::vector<std::coroutine_handle<>> _running;
   std::minstd_rand _random;  // chooses the task that runs first

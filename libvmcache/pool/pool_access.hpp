@@ -19,6 +19,10 @@ struct PoolAccess {
   [[nodiscard]] static const std::shared_ptr<RawFile>& file(const File& file) noexcept {
     return file._file;
   }
+  //! Of a PagedFile, else null.
+  [[nodiscard]] static const std::shared_ptr<RawFile>& file(const BufferPool& pool) noexcept {
+    return pool._file;
+  }
   static void require_usable(const BufferPool& pool) { pool.require_usable(); }
   [[nodiscard]] static PagedStore& store(const BufferPool& pool) noexcept { return *pool._store; }
 };

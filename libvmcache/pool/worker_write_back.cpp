@@ -3,6 +3,7 @@
 // Write-back in a Worker's tasks: Worker::checkpoint(), sync() and their like; and the free that
 // may have to wait.
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -76,20 +77,24 @@ Task<> Worker::in_thread(std::function<void()> call) {
   co_await perform(op);
 }
 
-Task<> Worker::write_extents(std::vector<Extent> extents, WriteAhead* log) {
+Task<> Worker::write_extents(BufferPool& file, std::vector<Extent> extents, WriteAhead* log) {
   require_usable();
   require_own_task();
-  detail::WriteBackOp op(detail::core_of(_pool), **_engine, std::move(extents), log);
+  detail::WriteBackOp op(file, **_engine, std::move(extents), log);
   co_await perform(op);
 }
 
-Task<> Worker::checkpoint() {
+Task<> Worker::checkpoint(BufferPool& file) {
   require_usable();
-  detail::PagedStore& store = detail::store_of(_pool);
+  require_same_pool(file);
+  std::optional<RawFile::Use> open;  // a paged file cannot be closed meanwhile
+  if (const auto& raw = detail::PoolAccess::file(file)) open.emplace(raw, "checkpoint");
+  detail::PagedStore& store = detail::store_of(file);
   store.refuse_read_only("checkpoint");
   store.storage_flush.refuse_if_failed("checkpoint");
   const std::uint64_t freed = store.allocator.freed_mark();
-  co_await write_extents(detail::dirty_extents(store.core, store.first, store.first + store.pages),
+  co_await write_extents(file,
+                         detail::dirty_extents(store.core, store.first, store.first + store.pages),
                          store.options.write_ahead);
   co_await in_thread([&store, freed] { detail::end_checkpoint(store, freed, nullptr); });
 }
@@ -105,12 +110,12 @@ struct Worker::FileTasks {
   }
   static Task<> write_back(Worker& worker, RawFile::Use file, const char* doing, bool flushes) {
     co_await prepare(worker, file.get(), doing);
-    co_await worker.write_extents(file->dirty(), file->write_ahead());
+    co_await worker.write_extents(worker.pool(), file->dirty(), file->write_ahead());
     if (flushes) co_await flush(worker, file.get());
   }
   static Task<> write_pages(Worker& worker, RawFile::Use file, std::vector<std::uint64_t> pages) {
     co_await prepare(worker, file.get(), "write_back");
-    co_await worker.write_extents(file->extents_of(pages), file->write_ahead());
+    co_await worker.write_extents(worker.pool(), file->extents_of(pages), file->write_ahead());
   }
   static Task<> flush(Worker& worker, RawFile* file) {
     co_await worker.in_thread([file] { file->flush_written(); });

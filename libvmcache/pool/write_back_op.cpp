@@ -13,9 +13,13 @@
 
 namespace vmcache::detail {
 
-WriteBackOp::WriteBackOp(PoolCore& core, Engine& engine, std::vector<Extent> extents,
+WriteBackOp::WriteBackOp(BufferPool& pages, Engine& engine, std::vector<Extent> extents,
                          WriteAhead* log)
-    : _core(core), _engine(engine), _log(log), _extents(std::move(extents)) {
+    : _pages(pages),
+      _core(core_of(pages)),
+      _engine(engine),
+      _log(log),
+      _extents(std::move(extents)) {
   _waiting.reserve(_extents.size());
   _batch.again.reserve(_extents.size());
 }

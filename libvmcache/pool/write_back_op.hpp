@@ -28,7 +28,8 @@ class WriteBackOp {
  public:
   //! Of these extents, in ascending order, those that are dirty. All of them have this log or none.
   //! Throws std::bad_alloc.
-  WriteBackOp(PoolCore& core, Engine& engine, std::vector<Extent> extents, WriteAhead* log);
+  //! Errors count pages as `pages` does.
+  WriteBackOp(BufferPool& pages, Engine& engine, std::vector<Extent> extents, WriteAhead* log);
   //! If step() has not said that all is done, waits for the writes that were started: they use this
   //! object.
   ~WriteBackOp();
@@ -38,6 +39,7 @@ class WriteBackOp {
   //! Throws, once no write is under way any more, what write_back_all() throws.
   [[nodiscard]] Need step(BufferPool& pool);
   void supply(ExclusiveGuard&& /*fresh*/) noexcept {}
+  [[nodiscard]] BufferPool& pool() const noexcept { return _pages; }
 
  private:
   struct Waiting {
@@ -53,6 +55,7 @@ class WriteBackOp {
   void begin_second_try();
   void throw_failure(const BufferPool& pool) const;
 
+  BufferPool& _pages;
   PoolCore& _core;
   Engine& _engine;
   WriteAhead* const _log;

@@ -17,6 +17,7 @@
 #include "vmcache/btree.hpp"
 #include "vmcache/paged_file.hpp"
 #include "vmcache/scan.hpp"
+#include "vmcache/worker.hpp"
 
 namespace vmcache {
 namespace {
@@ -306,6 +307,30 @@ TEST(PagedFile, GuardsAndPinsKeepItOpen) {
   EXPECT_EQ(code_of([&] { (void)file.pin(page); }), Errc::kInvalidPage);
   file.close();
   file.close();
+}
+
+// From a Worker of the pool; and a file of another pool is refused.
+TEST(PagedFile, ATaskMakesItsCheckpoint) {
+  const TempFile temp;
+  BufferPool pool(impatient());
+  PagedFile file(pool, {.path = temp.path()});
+  fill(file, "some");
+  BufferPool other(impatient());
+  Errc refused{};
+  const std::uint64_t before = file.stats().flushes;
+  Worker worker(pool);
+  worker.spawn([](Worker& own, PagedFile& some, BufferPool& wrong, Errc& code) -> Task<> {
+    co_await own.checkpoint(some);
+    try {
+      co_await own.checkpoint(wrong);
+    } catch (const Error& error) {
+      code = error.code();
+    }
+  }(worker, file, other, refused));
+  worker.run();
+  EXPECT_GT(file.stats().flushes, before);
+  EXPECT_EQ(refused, Errc::kInvalidOption);
+  expect_filled(file, "some");
 }
 
 TEST(PagedFile, SaysThatItWasClosed) {
