@@ -24,7 +24,7 @@ HelperThreads::~HelperThreads() {
   for (std::thread& thread : _threads) thread.join();
 }
 
-void HelperThreads::start(std::shared_ptr<HelperCall> call) {
+void HelperThreads::start(const std::shared_ptr<HelperCall>& call) {
   bool by_itself = false;
   {
     const std::lock_guard lock(_mutex);

@@ -44,7 +44,7 @@ class VMCACHE_LOCAL HelperThreads {
   //! Has the call made by a thread that does nothing else; by the next one that is through if there
   //! are kMax. Makes it itself, and returns when it has ended, if there is no thread and the system
   //! refuses one. Throws std::bad_alloc.
-  void start(std::shared_ptr<HelperCall> call);
+  void start(const std::shared_ptr<HelperCall>& call);
   static constexpr std::size_t kMax = 32;
 
  private:
