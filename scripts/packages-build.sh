@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: MIT
 # Builds the Debian packages from a copy of this tree, with what git does not know yet and without
 # what it ignores, and has lintian look at them. They are then in build/packages.
-# usage: scripts/packages-build.sh [--version VERSION] [--out FOLDER] [--if-changed]
+# usage: scripts/packages-build.sh [--version VERSION] [--out FOLDER] [--if-changed] [--fast]
 #   --version VERSION  as if the tree were of this version (for tests of upgrades)
 #   --out FOLDER       where to, from the top of the tree (default build/packages); its content is
 #                      replaced
 #   --if-changed       nothing, where FOLDER has the packages of this tree; tests/ is not compared
+#   --fast             to try them, not to use them: compiled as the preset "release" does it, so
+#                      that ccache has it already, and without debug information
 # DEB_BUILD_OPTIONS is Debian's: "parallel=2" limits the processes, "noautodbgsym" leaves the
 # packages with debug information out. The tests are not run (scripts/test.sh does that).
 set -euo pipefail
@@ -14,14 +16,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tree=$PWD
 fail() { echo "packages-build.sh: $*" >&2; exit 2; }
 
-version="" out=build/packages if_changed=false
+version="" out=build/packages if_changed=false fast=false
 while [ $# -gt 0 ]; do
   case "$1" in
     --version | --out)
       [ -n "${2:-}" ] || fail "$1 needs a value"
       declare "${1#--}=$2"; shift 2 ;;
     --if-changed) if_changed=true; shift ;;
-    *) fail "unknown option '$1' (allowed: --version VERSION, --out FOLDER, --if-changed)" ;;
+    --fast) fast=true; shift ;;
+    *)
+      fail "unknown option '$1' (allowed: --version VERSION, --out FOLDER, --if-changed, --fast)"
+      ;;
   esac
 done
 [ -z "$version" ] || [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] ||
@@ -43,7 +48,7 @@ present <"$files" >"$files.present" && mv "$files.present" "$files"
 # Tests and other scripts change no package but that of the source.
 state=$({ grep -zvE '^(tests|scripts)/' "$files" | xargs -0 sha256sum
   sha256sum scripts/packages-build.sh
-  echo "$version ${DEB_BUILD_OPTIONS:-}"; } | sha256sum)
+  echo "$version $fast ${DEB_BUILD_OPTIONS:-}"; } | sha256sum)
 if $if_changed && [ "$(cat "$out/packages.stamp" 2>/dev/null)" = "$state" ]; then
   echo "packages are up to date in $out"
   exit 0
@@ -80,6 +85,12 @@ if command -v ccache >/dev/null; then
 fi
 DEB_BUILD_OPTIONS="nocheck ${DEB_BUILD_OPTIONS:-}"
 [[ $DEB_BUILD_OPTIONS == *parallel=* ]] || DEB_BUILD_OPTIONS+=" parallel=$(nproc)"
+if $fast; then
+  DEB_BUILD_OPTIONS+=" noautodbgsym"
+  # dpkg-buildflags takes the latter as they are.
+  export PACKAGES_FAST=1
+  export DEB_CPPFLAGS_SET="" DEB_CFLAGS_SET="" DEB_CXXFLAGS_SET="" DEB_LDFLAGS_SET=""
+fi
 export DEB_BUILD_OPTIONS
 log=$out/build.log
 (cd "$source" && dpkg-buildpackage --unsigned-source --unsigned-changes) >"$log" 2>&1 ||

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages into a fresh Debian 12 root and tries them there: programs are built
 # against them, DKMS builds the module, a newer version replaces them, and they go without a trace.
-# Builds them first where build/packages has not those of this tree. Needs root, for chroot and for
-# mounts in a namespace of its own; this machine stays as it is.
+# Builds them first where build/packages (build/packages-fast) has not those of this tree. Needs
+# root, for chroot and for mounts in a namespace of its own; this machine stays as it is.
 # usage: scripts/packages-test.sh [--quick] [--guest]
-#   --quick  without Linux 6.12, the upgrade, the module without packages, and the second
-#            installation
+#   --quick  packages that are built faster (packages-build.sh --fast), and without Linux 6.12, the
+#            upgrade, the module without packages, and the second installation
 #   --guest  loads the modules that DKMS has built, in guests (tools/vm)
 # shellcheck disable=SC2317 # a step calls what seems not to be called
 set -euo pipefail
@@ -30,6 +30,11 @@ fi
 
 work=$tree/build/packages-test
 packages=$tree/build/packages newer=$tree/build/packages-newer
+how=(--if-changed --out "$packages")
+if $quick; then
+  packages+=-fast
+  how=(--if-changed --fast --out "$packages")
+fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/exmap-vm
 kernels=(6.1 6.12)
 ! $quick || kernels=(6.1)
@@ -90,13 +95,14 @@ apt() { inside apt-get -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@"; }
 source "$tree/tests/packages/steps.sh"
 
 scripts/packages.sh build bench package
-must "build, lintian" scripts/packages-build.sh --if-changed
+must "build, lintian" scripts/packages-build.sh "${how[@]}"
 must "a Debian 12 root" make_root
 must "kernel headers" give_headers
 must "install" install_packages "$packages"
 step "what is where" check_files
 step "a program by find_package" program_by_cmake
 step "a program by pkg-config, shared and static" program_by_pkg_config
+step "what programs depend on" check_dependencies
 step "vmcache-check" try_check
 step "vmbench" try_bench
 for kernel in "${kernels[@]}"; do

@@ -9,6 +9,7 @@
 #   --stock        on SQLite's own VFS, to compare
 # The first run also builds testfixture, which takes some two minutes.
 # Without any of these: veryquick, 'ioerr*', 'wal*', 'mmap*' and walthread.
+#        scripts/sqlite.sh --bench [OPTION...]   SQLite's benchmarks; --bench --help has the options
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/vmcache/sqlite
@@ -38,6 +39,18 @@ END
   dpkg-source -x sqlite3_*.dsc source >/dev/null
 }
 
+# Needs root, for a control group.
+bench() {
+  "$root/scripts/packages.sh" build bench sqlite
+  [ -d "$cache/source" ] || (fetch)
+  cd "$root"
+  [ -f build/release/build.ninja ] || cmake --preset release >/dev/null
+  cmake --build --preset release --target vmcache_sqlite sqlite_reads -- --quiet
+  exec python3 scripts/sqlite_bench.py --source "$cache/source" \
+    --extension build/release/adapters/sqlite/vmcache_sqlite.so \
+    --reads build/release/bench/sqlite/sqlite_reads "$@"
+}
+
 # Is linked with load_vfs.c, which loads the VFS at run time.
 build() {
   cd "$cache/source"
@@ -48,9 +61,13 @@ build() {
     LIBTCL="$PWD/load_vfs.o -rdynamic -ldl -ltcl8.6 -lm -lz" >make.log
 }
 
+if [ "${1:-}" = --bench ]; then
+  shift
+  bench "$@"
+fi
 case " $* " in
   *" --help "* | *" -h "*)
-    sed -n '3,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit
     ;;
 esac

@@ -126,6 +126,8 @@ release() { step "build" build_release; }
 style() { step "lint" scripts/lint.sh; }
 native() { step "library" run_tests build/release -LE vm; }
 sqlite() { step "tests of SQLite" scripts/sqlite.sh --ci; }
+# In a chroot.
+packages() { [ "$(id -u)" -ne 0 ] || step "packages" scripts/packages-test.sh --quick; }
 address() {
   step "build with address and undefined sanitizers" build asan
   step "address and undefined sanitizers" run_tests build/asan
@@ -151,12 +153,13 @@ devices_6.12() { step "library on NVMe on 6.12" tests/guest/run.sh 6.12 --device
 devices_7.3() { step "library on NVMe on 7.3" tests/guest/run.sh 7.3 --devices; }
 power() { step "power cuts" tests/crash/power.sh 6.12 3; }
 
-scripts/packages.sh build bench test vm lint
+scripts/packages.sh build bench test vm lint package
 side_by_side modules release
 # These use all processors by themselves, and would starve a guest.
 style
 native
 sqlite
+packages
 address
 thread
 # The longest first, so that the last two end together.

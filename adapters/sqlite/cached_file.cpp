@@ -148,23 +148,23 @@ void CachedFile::grow(std::uint64_t bytes) {
   if (bytes > _file.size_bytes()) _file.resize(bytes);
 }
 
-const std::byte* CachedFile::pin(std::uint64_t offset, std::size_t bytes, std::vector<Pin>& pins,
+const std::byte* CachedFile::pin(std::uint64_t offset, std::size_t bytes, PagePins& pins,
                                  ReadAhead& ahead) {
   if (bytes == 0 || offset + bytes > _file.size_bytes()) return nullptr;
   const std::uint64_t first = offset / kPageSize;
   const std::uint64_t pages = pages_of(offset, bytes);
   prefetch(first, pages, ahead);
-  pins.clear();
-  pins.reserve(pages);
   try {
-    for (std::uint64_t page = first; page < first + pages; ++page)
-      pins.push_back(_pool.pin(_file.page_id(page)));
+    pins.first = _pool.pin(_file.page_id(first));
+    pins.others.reserve(pages - 1);
+    for (std::uint64_t page = first + 1; page < first + pages; ++page)
+      pins.others.push_back(_pool.pin(_file.page_id(page)));
   } catch (const Error& error) {
-    pins.clear();
+    pins = {};
     if (error.code() == Errc::kPoolExhausted) return nullptr;
     throw;
   }
-  return pins.front().data() + offset % kPageSize;
+  return pins.first.data() + offset % kPageSize;
 }
 
 }  // namespace vmcache::sqlite

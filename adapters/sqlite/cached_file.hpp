@@ -24,6 +24,12 @@ struct ReadAhead {
   std::uint64_t pages = 0;  // to bring in with the next one that is missing
 };
 
+//! The pins of one page of SQLite: one, as a rule. Without memory of its own for that one.
+struct PagePins {
+  Pin first;
+  std::vector<Pin> others;
+};
+
 //! Thread-safe. Calls wait for I/O and throw Error, std::bad_alloc.
 class CachedFile {
  public:
@@ -45,8 +51,8 @@ class CachedFile {
   void grow(std::uint64_t bytes);
   //! Pins the pages that hold these bytes, and returns the address of the first byte. Nothing
   //! (null) is pinned if the bytes are not all in the file, or the pool has too few pages for it.
-  [[nodiscard]] const std::byte* pin(std::uint64_t offset, std::size_t bytes,
-                                     std::vector<Pin>& pins, ReadAhead& ahead);
+  [[nodiscard]] const std::byte* pin(std::uint64_t offset, std::size_t bytes, PagePins& pins,
+                                     ReadAhead& ahead);
   //! A flush of the file has failed: only opening it again helps.
   [[nodiscard]] bool failed() const noexcept { return _failed.load(std::memory_order_acquire); }
 

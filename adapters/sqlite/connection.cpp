@@ -19,9 +19,7 @@ namespace {
 //! statement's cursors.
 class Fetched {
  public:
-  void add(std::uint64_t offset, std::vector<Pin> pins) {
-    _pages.push_back({offset, std::move(pins)});
-  }
+  void add(std::uint64_t offset, PagePins pins) { _pages.push_back({offset, std::move(pins)}); }
   //! One of those at this offset. The last ones are taken back first, as a rule.
   void remove(std::uint64_t offset) noexcept {
     const auto found = std::find_if(_pages.rbegin(), _pages.rend(),
@@ -35,7 +33,7 @@ class Fetched {
  private:
   struct Page {
     std::uint64_t offset;
-    std::vector<Pin> pins;
+    PagePins pins;
   };
   std::vector<Page> _pages;
 };
@@ -285,7 +283,7 @@ int fetch(sqlite3_file* file, sqlite3_int64 offset, int bytes, void** data) noex
   if (!connection.here()) [[unlikely]]
     return refuse_in_child(connection, SQLITE_IOERR_READ);
   return guarded(SQLITE_IOERR_NOMEM, "reading", connection.database->path(), [&] {
-    std::vector<Pin> pins;
+    PagePins pins;
     const std::byte* found = nullptr;
     const auto at = static_cast<std::uint64_t>(offset);
     const int code = connection.database->fetch(connection.holder, at,

@@ -190,7 +190,7 @@ int Database::size(const Holder& holder, std::uint64_t& bytes) noexcept {
   });
 }
 
-int Database::fetch(Holder& holder, std::uint64_t offset, std::size_t bytes, std::vector<Pin>& pins,
+int Database::fetch(Holder& holder, std::uint64_t offset, std::size_t bytes, PagePins& pins,
                     const std::byte*& data) noexcept {
   data = nullptr;
   if (holder.level < kShared) return SQLITE_OK;

@@ -19,7 +19,6 @@
 #include <mutex>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "cached_file.hpp"
 #include "lock_table.hpp"
@@ -70,8 +69,8 @@ class Database {
   [[nodiscard]] int sync(const Holder& holder) noexcept;
   [[nodiscard]] int size(const Holder& holder, std::uint64_t& bytes) noexcept;
   //! As CachedFile::pin().
-  [[nodiscard]] int fetch(Holder& holder, std::uint64_t offset, std::size_t bytes,
-                          std::vector<Pin>& pins, const std::byte*& data) noexcept;
+  [[nodiscard]] int fetch(Holder& holder, std::uint64_t offset, std::size_t bytes, PagePins& pins,
+                          const std::byte*& data) noexcept;
   //! @}
 
  private:

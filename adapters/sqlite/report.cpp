@@ -21,8 +21,10 @@ int code_of(const Error& error, int io_code) noexcept {
     case Errc::kInUse:
       return SQLITE_BUSY;
     case Errc::kOutOfMemory:
-    case Errc::kPoolExhausted:
       return SQLITE_IOERR_NOMEM;
+    case Errc::kPoolExhausted:
+      if (error.os_error() == 0) return SQLITE_IOERR_NOMEM;
+      break;  // its pages cannot be written, and this is why
     default:
       break;
   }

@@ -3,9 +3,11 @@
 // kvtest's queries by several threads, each with a connection of its own, on one of SQLite's VFSes.
 //
 // Makes the table if it is not there. Then each thread reads random rows, all of a row's bytes, for
-// so many seconds. Prints one line: queries a second of all threads, and the process's resident
-// bytes. Run it in a cgroup to give it a memory limit.
+// so many seconds. Prints one line: queries a second of all threads, processor time of a query, the
+// process's resident bytes, and the bytes in SQLite's page caches. scripts/sqlite_bench.py runs it
+// with a memory limit.
 #include <sqlite3.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <charconv>
@@ -110,6 +112,13 @@ class Connection {
     if (sqlite3_prepare_v2(_db, sql, -1, &statement, nullptr) != SQLITE_OK) fail();
     return statement;
   }
+  //! In SQLite's page cache of this connection.
+  [[nodiscard]] std::uint64_t cache_bytes() {
+    int now = 0;
+    int highest = 0;
+    if (sqlite3_db_status(_db, SQLITE_DBSTATUS_CACHE_USED, &now, &highest, 0) != SQLITE_OK) fail();
+    return static_cast<std::uint64_t>(now);
+  }
   [[noreturn]] void fail() { stop(sqlite3_errmsg(_db)); }
 
  private:
@@ -119,21 +128,33 @@ class Connection {
 void make_table(const Settings& settings) {
   Connection db(settings);
   db.run("create table if not exists kv(k integer primary key, v blob)");
-  const std::string rows = std::to_string(settings.rows);
-  db.run("begin; with recursive c(i) as (select 1 union all select i+1 from c where i<" + rows +
-         ") insert or ignore into kv select i, randomblob(" + std::to_string(settings.bytes) +
-         ") from c where " + rows + ">(select count(*) from kv); commit");
+  db.run("begin; with recursive c(i) as (select 1 union all select i+1 from c where i<" +
+         std::to_string(settings.rows) + ") insert into kv select i, randomblob(" +
+         std::to_string(settings.bytes) + ") from c where not exists(select 1 from kv); commit");
 }
 
-//! Returns how many queries.
-std::uint64_t read_rows(const Settings& settings, unsigned seed, const std::atomic<bool>& stopped) {
+struct Result {
+  std::uint64_t queries = 0;
+  std::uint64_t cache_bytes = 0;
+};
+
+std::uint64_t rows_of(Connection& db) {
+  sqlite3_stmt* const query = db.prepare("select max(k) from kv");
+  if (sqlite3_step(query) != SQLITE_ROW) db.fail();
+  const auto rows = static_cast<std::uint64_t>(sqlite3_column_int64(query, 0));
+  sqlite3_finalize(query);
+  return rows;
+}
+
+Result read_rows(const Settings& settings, std::uint64_t rows, unsigned seed,
+                 const std::atomic<bool>& stopped) {
   Connection db(settings);
   sqlite3_stmt* const query = db.prepare("select v from kv where k=?");
   std::mt19937_64 random(seed);
   std::uint64_t queries = 0;
   std::uint64_t sum = 0;
   while (!stopped.load(std::memory_order_relaxed)) {
-    sqlite3_bind_int64(query, 1, static_cast<sqlite3_int64>(1 + random() % settings.rows));
+    sqlite3_bind_int64(query, 1, static_cast<sqlite3_int64>(1 + random() % rows));
     if (sqlite3_step(query) != SQLITE_ROW) db.fail();
     const auto* const bytes = static_cast<const unsigned char*>(sqlite3_column_blob(query, 0));
     const int n = sqlite3_column_bytes(query, 0);
@@ -143,7 +164,7 @@ std::uint64_t read_rows(const Settings& settings, unsigned seed, const std::atom
   }
   if (sum == 0 && queries > 0) stop("all rows are zeros");
   sqlite3_finalize(query);
-  return queries;
+  return {queries, db.cache_bytes()};
 }
 
 std::uint64_t resident_bytes() {
@@ -154,6 +175,24 @@ std::uint64_t resident_bytes() {
   return resident * kPage;
 }
 
+//! That this process has had read from storage so far, the page cache's too.
+std::uint64_t read_bytes() {
+  std::ifstream io("/proc/self/io");
+  std::uint64_t bytes = 0;
+  for (std::string name; io >> name >> bytes;)
+    if (name == "read_bytes:") return bytes;
+  return 0;
+}
+
+//! Of this process so far, user and system time.
+double processor_seconds() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  constexpr double kMicro = 1e-6;
+  return static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+         kMicro * static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -162,20 +201,36 @@ int main(int argc, char** argv) {
   make_table(settings);
   Connection first(settings);                  // so that the file stays open between the threads'
   first.run("select sum(length(v)) from kv");  // what fits is in memory
+  const std::uint64_t rows = rows_of(first);
+  if (rows == 0) stop("the table is empty");
   std::atomic<bool> stopped{false};
   std::atomic<std::uint64_t> queries{0};
+  std::atomic<std::uint64_t> cache_bytes{first.cache_bytes()};
   std::vector<std::thread> threads;
+  const double before = processor_seconds();
+  const std::uint64_t bytes_before = read_bytes();
   for (std::uint64_t i = 0; i < settings.threads; ++i) {
-    threads.emplace_back(
-        [&, i] { queries += read_rows(settings, static_cast<unsigned>(i + 1), stopped); });
+    threads.emplace_back([&, i] {
+      const Result result = read_rows(settings, rows, static_cast<unsigned>(i + 1), stopped);
+      queries += result.queries;
+      cache_bytes += result.cache_bytes;
+    });
   }
   std::this_thread::sleep_for(std::chrono::seconds(settings.seconds));
   const std::uint64_t resident = resident_bytes();
   stopped = true;
   for (std::thread& thread : threads) thread.join();
-  std::printf("%s mmap %llu threads %llu: %.0f queries/s, %.1f MiB resident\n",
-              settings.vfs.c_str(), static_cast<unsigned long long>(settings.mmap_bytes),
-              static_cast<unsigned long long>(settings.threads),
-              static_cast<double>(queries.load()) / static_cast<double>(settings.seconds),
-              static_cast<double>(resident) / (1 << 20));
+  const double used = processor_seconds() - before;
+  const auto number = static_cast<double>(queries.load());
+  constexpr double kMib = 1 << 20;
+  constexpr double kMicro = 1e6;
+  constexpr double kPage = 4096;
+  std::printf(
+      "%s mmap %llu threads %llu: %.0f queries/s, %.1f us of processor and %.2f pages read each, "
+      "%.1f MiB resident, %.1f MiB in caches\n",
+      settings.vfs.c_str(), static_cast<unsigned long long>(settings.mmap_bytes),
+      static_cast<unsigned long long>(settings.threads),
+      number / static_cast<double>(settings.seconds), kMicro * used / number,
+      static_cast<double>(read_bytes() - bytes_before) / kPage / number,
+      static_cast<double>(resident) / kMib, static_cast<double>(cache_bytes) / kMib);
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The shared library exports the C symbols of symbols.txt, C++ that public headers declare, and
-nothing else. Each function of the C headers is in the list.
-usage: symbols.py LIBVMCACHE_SO [--write]      --write makes symbols.txt anew"""
+"""The shared library exports the C symbols of its Debian package's list, C++ that public headers
+declare, and nothing else. Each function of the C headers is in the list.
+usage: symbols.py LIBVMCACHE_SO [--write]      --write adds what is missing in the list"""
 
 import pathlib
 import re
@@ -11,8 +11,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parents[1]
-LIST = HERE / "symbols.txt"
-HEAD = "# SPDX-License-Identifier: MIT\n# What libvmcache.so.0 exports for C: symbol@version.\n"
+LIST = TREE / "packaging/debian/libvmcache0.symbols"
 
 
 def exported(library, *options):
@@ -41,25 +40,64 @@ def declared_classes():
     return defined, functions
 
 
+def project_version():
+    """Three numbers, as a text."""
+    text = (TREE / "CMakeLists.txt").read_text(encoding="utf-8")
+    return re.search(r"^project\(vmcache VERSION ([0-9.]+)", text, re.M)[1]
+
+
+def listed_symbols():
+    """From symbol@node to the version that it came with."""
+    text = LIST.read_text(encoding="utf-8")
+    return dict(re.findall(r"^ (vmcache_\w+@\w+) ([0-9.]+)$", text, re.M))
+
+
+def wrong_versions():
+    """C++ is bound to the minor version in three places, which must agree."""
+    major, minor, _ = project_version().split(".")
+    expected = {
+        LIST: [
+            f"| libvmcache0 (>= {major}.{minor}), libvmcache0 (<< {major}.{int(minor) + 1}~)",
+            f" (symver)VMCACHE_CXX_{major}.{minor} {major}.{minor}.0 1",
+        ],
+        TREE / "libvmcache/libvmcache.map": [f"VMCACHE_CXX_{major}.{minor} {{"],
+    }
+    return [
+        f"{path.relative_to(TREE)}: this line is missing: {line}"
+        for path, lines in expected.items()
+        for line in lines
+        if line not in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def add_missing(library):
+    """Those that are listed stay as they are."""
+    symbols = listed_symbols()
+    version = project_version()
+    for name in exported(library):
+        if name.startswith("vmcache_"):
+            symbols.setdefault(name, version)
+    text = LIST.read_text(encoding="utf-8")
+    head = "".join(line for line in text.splitlines(True) if not line.startswith(" vmcache_"))
+    lines = [f" {name} {symbols[name]}\n" for name in sorted(symbols)]
+    LIST.write_text(head + "".join(lines), encoding="utf-8")
+
+
 def problems(library):
     """What is wrong, a text each."""
-    found = []
+    found = wrong_versions()
     names = exported(library)
     c_names = [name for name in names if name.startswith("vmcache_")]
-    listed = [
-        line
-        for line in LIST.read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")
-    ]
-    found += [f"{name}: exported, and not in symbols.txt" for name in set(c_names) - set(listed)]
-    found += [f"{name}: in symbols.txt, and not exported" for name in set(listed) - set(c_names)]
+    listed = listed_symbols()
+    found += [f"{name}: exported, and not in {LIST.name}" for name in set(c_names) - set(listed)]
+    found += [f"{name}: in {LIST.name}, and not exported" for name in set(listed) - set(c_names)]
     headers = "".join(
         header.read_text(encoding="utf-8")
         for header in sorted((TREE / "include/vmcache/c").glob("*.h"))
     )
     declared = set(re.findall(r"^VMCACHE_API[^;(]*?\**(vmcache_\w+)\(", headers, re.M))
     found += [
-        f"{name}: declared, and not in symbols.txt"
+        f"{name}: declared, and not in {LIST.name}"
         for name in declared - {name.split("@")[0] for name in listed}
     ]
     classes, functions = declared_classes()
@@ -83,8 +121,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     if arguments[1:]:
-        names = [name for name in exported(arguments[0]) if name.startswith("vmcache_")]
-        LIST.write_text(HEAD + "\n".join(names) + "\n", encoding="utf-8")
+        add_missing(arguments[0])
         return 0
     c_names, found = problems(arguments[0])
     for problem in sorted(found):

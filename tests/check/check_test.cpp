@@ -147,6 +147,26 @@ TEST(Check, WhatIsNotADatabaseIsRefused) {
   EXPECT_EQ(contents(empty.path()).size(), 0U);
 }
 
+TEST(Check, ARawFileHasNoHeader) {
+  const TempFile raw;
+  const auto check = [&](std::size_t bytes, char first) {
+    std::ofstream(raw.path(), std::ios::binary)
+        << std::string(1, first) << std::string(bytes - 1, 'x');
+    const Outcome outcome = run(raw.path().string());
+    EXPECT_EQ(outcome.status, 2) << bytes << " bytes: " << outcome.output;
+    EXPECT_NE(outcome.output.find(raw.path().string() + ": no vmcache header"), std::string::npos)
+        << bytes << " bytes: " << outcome.output;
+    EXPECT_EQ(contents(raw.path()).size(), bytes);
+  };
+  for (const std::size_t bytes : {10, 4096, 20000}) check(bytes, 'x');
+  check(8192, 'v');
+  // The first page was never written.
+  std::ofstream(raw.path(), std::ios::binary) << std::string(4096, '\0') << std::string(4096, 'x');
+  const Outcome zeros = run(raw.path().string());
+  EXPECT_EQ(zeros.status, 2);
+  EXPECT_NE(zeros.output.find("no vmcache header"), std::string::npos) << zeros.output;
+}
+
 std::string quoted(const std::filesystem::path& path) {
   std::string text = "'";
   text += path.string() + "'";

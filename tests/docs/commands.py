@@ -19,7 +19,10 @@ BEGINS = re.compile(r"^(scripts|tools|tests|build)/\S+|^(cmake|ctest|make|insmod
 PLACEHOLDER = re.compile(r"(^|/)[A-Z]+($|[/.])|[\[\]<>*]|…")
 OF_ALL_TESTS = ("--memory", "--device", "--gtest_filter", "--gtest_brief")
 # Where a program's options are declared, if not in itself.
-SOURCES = {"tools/vm": ["tools/vm.d/cli.py"]}
+SOURCES = {
+    "tools/vm": ["tools/vm.d/cli.py"],
+    "scripts/sqlite.sh": ["scripts/sqlite.sh", "scripts/sqlite_bench.py"],
+}
 RUN = re.compile(r"^build/release/(tests/\S*_test --gtest_filter|examples/hello)")
 
 

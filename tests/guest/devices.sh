@@ -3,6 +3,13 @@
 # In the guest of `run.sh KERNEL --devices`.
 status=0
 sh tests/guest/matrix.sh some || status=1
+if [ -e /dev/vm/data5 ]; then
+  tests/guest/within.sh 300 sh tests/sqlite/drive_errors.sh /dev/vm/data5 \
+    build/release/adapters/sqlite/vmcache_sqlite.so || status=1
+else
+  echo "skipped: SQLite on a drive that fails (no sqlite3, or its VFS is not built)"
+  echo "0 passed, 0 failed, 1 skipped"
+fi
 # Last, because it pulls devices.
 if tests/guest/within.sh 800 \
   build/release/tests/storage/storage_nvme_guest --memory=exmap --gtest_brief=1 \

@@ -6,8 +6,8 @@
 #        tests/guest/run.sh KERNEL --pool
 #          on exmap memory and files, what asks the kernel for memory and transfers (all.sh)
 #        tests/guest/run.sh KERNEL --devices
-#          errors of NVMe devices, and a few programs on each memory and on passthrough, over one
-#          device and over a stripe of two
+#          errors of NVMe devices, also under SQLite, and a few programs on each memory and on
+#          passthrough, over one device and over a stripe of two
 #        tests/guest/run.sh KERNEL --matrix
 #          all programs on each memory and on passthrough, over one device and over a stripe of two
 #   KERNEL: 6.1, 6.12, 7.3 or debug; MEMORY: exmap (default) or anonymous;
@@ -19,9 +19,16 @@ memory=${2:-exmap}
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$tree"
 if [ "$memory" = --devices ]; then
+  sqlite=()
+  if [ -e build/release/adapters/sqlite/vmcache_sqlite.so ] && command -v sqlite3 >/dev/null; then
+    drive=build/sqlite-drive-$kernel
+    tests/sqlite/failing_drive.sh "$drive"
+    sqlite=(--load ext4 --nvme "64M,image=$drive/sqlite.img,errors=$drive/sqlite.blkdebug")
+  fi
   exec tools/vm --kernel "$kernel" --memory 2G --timeout 2400 --nvme 512M,poll --nvme 512M \
     --nvme "64M,errors=$tree/tests/guest/errors/transfers.blkdebug" \
-    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug -- \
+    --nvme "64M,errors=$tree/tests/guest/errors/flush.blkdebug" --nvme 64M,hotplug \
+    ${sqlite[@]+"${sqlite[@]}"} -- \
     sh tests/guest/devices.sh
 fi
 if [ "$memory" = --matrix ]; then

@@ -117,6 +117,27 @@ program_by_pkg_config() {
   ! inside ldd /root/by-archive | grep libvmcache || return 1
 }
 
+# What packages with programs of these kinds would depend on. The root has no dpkg-shlibdeps.
+check_dependencies() {
+  local place=$work/dependencies minor next
+  mkdir -p "$place/debian"
+  printf 'Source: programs\n\nPackage: programs\nArchitecture: any\n' >"$place/debian/control"
+  dpkg-deb -R "$packages"/libvmcache0_*.deb "$place/libvmcache0"
+  cp "$tree/tests/install/consumer.c" "$root/root/"
+  # shellcheck disable=SC2046
+  inside gcc -std=c99 /root/consumer.c -o /root/by-c $(inside pkg-config --cflags --libs vmcache)
+  inside /root/by-c /tmp/by-c.db
+  depends() { (cd "$place" && dpkg-shlibdeps -O -S"$place/libvmcache0" "$root/root/$1"); }
+  minor=$(inside dpkg-query -W -f='${source:Upstream-Version}' libvmcache0 | cut -d. -f1-2)
+  next=${minor%.*}.$((${minor#*.} + 1))
+  depends by-c | tee "$place/c.txt"
+  grep -E 'libvmcache0 \(>= [0-9.]+\)' "$place/c.txt"
+  ! grep 'libvmcache0 (<<' "$place/c.txt" || { echo "C is bound to a minor version"; return 1; }
+  depends by-pkg-config | tee "$place/cxx.txt"
+  grep "libvmcache0 (>= $minor)" "$place/cxx.txt"
+  grep "libvmcache0 (<< $next~)" "$place/cxx.txt"
+}
+
 try_check() {
   inside vmcache-check --help | grep 'usage: vmcache-check'
   inside vmcache-check /tmp/by-pkg-config.db
@@ -177,7 +198,7 @@ remove_packages() {
 purge_packages() {
   inside dpkg --purge libvmcache0 libvmcache-dev vmcache-tools exmap-dkms
   ! inside getent group exmap || { echo "the group is still there"; return 1; }
-  rm -rf "$root"/root/{consumer,consumer.cpp,by-*}
+  rm -rf "$root"/root/{consumer,consumer.c,consumer.cpp,by-*}
   of_no_package >"$work/after.txt"
   echo "new, and of no package:"
   # What kmod, depmod and groupadd make for themselves.

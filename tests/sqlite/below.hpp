@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+//
+// The VFS below ours: SQLite's own, which also calls a hook.
 #pragma once
 
 #include <sqlite3.h>

@@ -17,14 +17,24 @@
 namespace {
 
 std::atomic<int> failing_syncs{0};
+//! No write succeeds, and blocks cannot be had in advance: a file system such as ext2, and full.
+std::atomic<bool> full_at_write{false};
 
 }  // namespace
 
-namespace vmcache::test {
-void record_sync(int fd);  // recording.cpp
+// The linker puts these in the library's way (--wrap).
+extern "C" ssize_t __real_pwrite(int fd, const void* bytes, size_t n, off_t at);   // NOLINT
+extern "C" ssize_t __wrap_pwrite(int fd, const void* bytes, size_t n, off_t at) {  // NOLINT
+  if (!full_at_write) return __real_pwrite(fd, bytes, n, at);
+  errno = ENOSPC;
+  return -1;
 }
-
-// The linker puts it in the library's way (--wrap).
+extern "C" int __real_fallocate(int fd, int mode, off_t at, off_t bytes);   // NOLINT
+extern "C" int __wrap_fallocate(int fd, int mode, off_t at, off_t bytes) {  // NOLINT
+  if (!full_at_write) return __real_fallocate(fd, mode, at, bytes);
+  errno = EOPNOTSUPP;
+  return -1;
+}
 extern "C" int __real_fdatasync(int fd);   // NOLINT: the linker's names
 extern "C" int __wrap_fdatasync(int fd) {  // NOLINT
   int left = failing_syncs.load();
@@ -33,9 +43,7 @@ extern "C" int __wrap_fdatasync(int fd) {  // NOLINT
     errno = EIO;
     return -1;
   }
-  const int result = __real_fdatasync(fd);
-  if (result == 0) vmcache::test::record_sync(fd);
-  return result;
+  return __real_fdatasync(fd);
 }
 
 namespace vmcache {
@@ -140,6 +148,20 @@ TEST(Errors, OfAFullDiskAreFullAndLoseNothing) {
 }
 
 //! Pages that cannot be written fail the commit, and the journal is there until they can.
+TEST(Errors, OfADiskThatIsFoundFullWhenThePoolMustWriteAreFull) {
+  const Folder folder;
+  Sql db(folder.file(), "pool_mib=1&pool_storage=pread");
+  db(kRows);
+  full_at_write = true;
+  db("insert into t select a+1000, randomblob(3000) from t");
+  full_at_write = false;
+  EXPECT_EQ(db.code(), SQLITE_FULL);
+  EXPECT_EQ(db("select count(*) from t"), "1000");
+  EXPECT_EQ(db("pragma integrity_check"), "ok");
+  db("insert into t values(9999, 'x')");
+  EXPECT_EQ(db.code(), SQLITE_OK);
+}
+
 TEST(Errors, OfWritesFailTheCommitAndAreRolledBack) {
   const Folder folder;
   EXPECT_EQ(in_child([&] {

@@ -7,6 +7,7 @@
 #include <array>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "copy_on_write.hpp"
@@ -14,6 +15,7 @@
 #include "page_check.hpp"
 #include "pool/free_list.hpp"
 #include "pool/header.hpp"
+#include "pool/page_buffer.hpp"
 #include "vmcache/database.hpp"
 
 namespace vmcache::check {
@@ -108,6 +110,17 @@ class Checker {
                  .what = std::move(what)});
   }
 
+  //! A header of some version, whole or damaged.
+  [[nodiscard]] static bool has_header(Storage& storage) {
+    if (storage.size_bytes() < kPageSize) return false;
+    PageBuffer page;
+    if (storage.read(0, page.bytes) != 0) return true;  // cannot be said
+    const auto magic = std::as_bytes(std::span(HeaderFront::kMagic));
+    const auto here = [&](std::size_t at) {
+      return std::ranges::equal(std::span(page.bytes).subspan(at, magic.size()), magic);
+    };
+    return here(0) || here(HeaderFront::kCopyAt);
+  }
   //! None if there is none yet, or it cannot be believed: `bad` then says why. Throws Error
   //! kNotADatabase.
   [[nodiscard]] std::optional<Header> read_header(Storage& storage, FirstPage& first,
@@ -130,7 +143,11 @@ class Checker {
       }
       return header;
     } catch (const Error& error) {
-      if (error.code() == Errc::kNotADatabase) throw;
+      if (error.code() == Errc::kNotADatabase) {
+        if (first.blank || has_header(storage)) throw;
+        throw Error(Errc::kNotADatabase,
+                    _sources.file_of(0) + ": no vmcache header; nothing is known of a raw file");
+      }
       return refuse(error.what());
     }
   }

@@ -136,12 +136,23 @@ static int file_named(const char *name)
 	return NO_FILE;
 }
 
+/* The file of the descriptor that "/proc/self/fd/N" names. */
+static int file_by_descriptor(const char *path)
+{
+	static const char prefix[] = "/proc/self/fd/";
+
+	if (strncmp(path, prefix, sizeof prefix - 1) != 0)
+		return NO_FILE;
+	return file_at(atoi(path + sizeof prefix - 1));
+}
+
 static int open_file(const char *path, int flags, mode_t mode)
 {
 	const char *name = name_of(path);
+	const int other = file_by_descriptor(path);
 	int fd, file;
 
-	if (!name)
+	if (!name && other == NO_FILE)
 		return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 	if (flags & O_APPEND)
 		die("a file of the folder is opened with O_APPEND");
@@ -150,7 +161,10 @@ static int open_file(const char *path, int flags, mode_t mode)
 	if (fd >= MAX_FDS)
 		die("too many descriptors");
 	if (fd >= 0) {
-		file = *name ? file_named(name) : FOLDER;
+		if (other != NO_FILE)
+			file = other;
+		else
+			file = *name ? file_named(name) : FOLDER;
 		if (file == NO_FILE) {
 			if (next_file == MAX_FILES)
 				die("too many files");

@@ -63,6 +63,16 @@ class Moment:
             names = event.kind in "CU"
             until = covered.get(FOLDER if names else event.file, -1)
             self.is_durable[n] = ended.get(event.id, end) < until if event.id else n < until
+        self.is_gone = {
+            event.file
+            for n, event in enumerate(self.events)
+            if event.kind == "U" and self.is_durable[n]
+        }
+
+    def is_settled(self, n):
+        """Whether neither this cut nor a later one leaves open what becomes of events[n]."""
+        event = self.events[n]
+        return self.is_durable[n] or event.kind in "SEP" or event.file in self.is_gone
 
     def printed(self):
         """How many bytes of its output the program had printed."""
@@ -77,8 +87,8 @@ def some_first_ones(numbers, choose):
 class Content:
     """A file, as it comes to be."""
 
-    def __init__(self):
-        self.bytes = bytearray()
+    def __init__(self, content=b""):
+        self.bytes = bytearray(content)
 
     def resize(self, size):
         if size < len(self.bytes):
@@ -98,6 +108,36 @@ class Content:
             at = until
 
 
+class Settled:
+    """The files after all events before the first one that a cut leaves open. Moments come in their
+    order, so this only grows."""
+
+    def __init__(self):
+        self.end = 0
+        self.contents = collections.defaultdict(Content)
+        self.names = {}
+
+    def advance(self, moment):
+        while self.end < len(moment.events) and moment.is_settled(self.end):
+            self._apply(moment.events[self.end])
+            self.end += 1
+
+    def _apply(self, event):
+        content = self.contents[event.file]
+        if event.kind == "W":
+            content.write(event.offset, event.data, True, lambda: True)
+        elif event.kind == "Z":
+            length = max(0, min(event.length, len(content.bytes) - event.offset))
+            content.write(event.offset, bytes(length), False, lambda: True)
+        elif event.kind == "T":
+            content.resize(event.offset)
+        elif event.kind == "C":
+            self.names[event.file] = event.data.decode()
+        elif event.kind == "U":
+            self.names.pop(event.file, None)
+            del self.contents[event.file]
+
+
 def sectors_of(choose):
     """A way for a write to be there in part: all, nothing, or each sector by chance."""
     how = choose.randrange(4)
@@ -106,22 +146,22 @@ def sectors_of(choose):
     return lambda: choose.random() < 0.5
 
 
-def files_after(moment, choose):
+def files_after(moment, settled, choose):
     """By name: the content of each file that is there."""
-    events = moment.events
+    events = list(enumerate(moment.events))[settled.end :]
     # How far each file has grown as the program saw it: which writes change a size.
-    seen = collections.defaultdict(int)
+    seen = {file: len(content.bytes) for file, content in settled.contents.items()}
     changes_size = set()
-    for n, event in enumerate(events):
+    for n, event in events:
         if event.kind == "T":
             changes_size.add(n)
             seen[event.file] = event.offset
-        elif event.kind == "W" and event.offset + event.length > seen[event.file]:
+        elif event.kind == "W" and event.offset + event.length > seen.get(event.file, 0):
             changes_size.add(n)
             seen[event.file] = event.offset + event.length
     open_sizes = collections.defaultdict(list)
     open_names = []
-    for n, event in enumerate(events):
+    for n, event in events:
         if moment.is_durable[n]:
             continue
         if n in changes_size:
@@ -133,8 +173,10 @@ def files_after(moment, choose):
         happened |= some_first_ones(numbers, choose)
 
     contents = collections.defaultdict(Content)
-    names = {}
-    for n, event in enumerate(events):
+    for file, content in settled.contents.items():
+        contents[file] = Content(content.bytes)
+    names = dict(settled.names)
+    for n, event in events:
         durable = moment.is_durable[n]
         content = contents[event.file]
         there = durable or n in happened
@@ -226,10 +268,12 @@ def main():
         events, output = record(recorder, options.program, work / "files", work)
         choose = random.Random(options.seed)
         moments = moments_of(events, options.points, choose)
+        settled = Settled()
         begun = time.monotonic()
         for count, end in enumerate(moments):
             moment = Moment(events, end)
-            files = files_after(moment, random.Random(f"{options.seed} {end}"))
+            settled.advance(moment)
+            files = files_after(moment, settled, random.Random(f"{options.seed} {end}"))
             folder = work / "cut"
             lay(folder, files)
             line = last_line(output, moment.printed())
