@@ -112,9 +112,11 @@ class Bench:
                 ["gcc", "-O2", f"{program}.o", opener, "-o", program, "-lsqlite3"], check=True
             )
 
-    def parameters(self, system):
+    def parameters(self, system, heap_mib):
+        """Of a URI, for a program that needs so much more memory beside the pool."""
         vfs, _ = SYSTEMS[system]
-        return f"vfs={vfs}" + (f"&pool_mib={self.pool_mib}" if vfs == "vmcache" else "")
+        pool_mib = self.pool_mib - heap_mib
+        return f"vfs={vfs}" + (f"&pool_mib={pool_mib}" if vfs == "vmcache" else "")
 
     def run(self, database, *command, **environment):
         """What the program prints."""
@@ -140,9 +142,9 @@ class Bench:
             )
         return done.stdout
 
-    def run_theirs(self, system, database, warm, *command):
+    def run_theirs(self, system, database, warm, *command, heap_mib=0):
         """One of SQLite's programs, which opens databases as the environment says."""
-        environment = {"BENCH_PARAMETERS": self.parameters(system)}
+        environment = {"BENCH_PARAMETERS": self.parameters(system, heap_mib)}
         if SYSTEMS[system][0] == "vmcache":
             environment["BENCH_EXTENSION"] = str(self.options.extension.resolve())
         if warm:
@@ -183,6 +185,7 @@ class Speedtest:
             *(bench.programs / "speedtest1", "--size", self.size),
             *(["--mmap", mmap] if mmap else []),
             database,
+            heap_mib=8,
         )
         database.unlink(missing_ok=True)
         return {"figure": float(re.search(r"TOTAL\.* +([0-9.]+)s", said)[1])}
