@@ -7,8 +7,10 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <exception>
 #include <new>
-#include <system_error>
 #include <utility>
 
 #include "vmcache/detail/own_process.hpp"
@@ -48,9 +50,10 @@ class NoSignals {
 
 QuantumClock& QuantumClock::of_process() {
   // Never destroyed: Workers with static storage duration may go after it.
+  alignas(QuantumClock) static std::array<std::byte, sizeof(QuantumClock)> place;
   static QuantumClock* const clock = [] {
     watch_forks();
-    return new QuantumClock;
+    return ::new (place.data()) QuantumClock;
   }();
   return *clock;
 }
@@ -70,7 +73,9 @@ void QuantumClock::remove(Safepoint& safepoint) noexcept {
   {
     const std::lock_guard lock(_mutex);
     std::erase_if(_watched, [&](const Watched& entry) { return entry.safepoint == &safepoint; });
-    if (!_watched.empty() || !_thread.joinable()) return;
+    if (!_watched.empty()) return;
+    std::vector<Watched>().swap(_watched);  // nothing stays behind
+    if (!_thread.joinable()) return;
     _stop = true;
     _wanted.notify_one();
     last = std::move(_thread);
@@ -86,7 +91,7 @@ bool QuantumClock::wake() noexcept {
       const NoSignals none;
       _stop = false;
       _thread = std::thread([this] { run(); });
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // no thread, or no memory for one
       return false;
     }
   }
@@ -111,7 +116,7 @@ bool QuantumClock::tick() noexcept {
 }
 
 void QuantumClock::run() {
-  (void)::pthread_setname_np(::pthread_self(), "vmcache-quantum");
+  (void)::prctl(PR_SET_NAME, "vmcache-quantum");
   (void)::prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
   std::unique_lock lock(_mutex);
   unsigned quiet = 0;
