@@ -121,8 +121,9 @@ TEST(WorkerCommit, ManyTasksShareAFlush) {
         EXPECT_GE(database.log().durable_lsn(), lsn);
       });
       // The first may be for one task. A task has come just before its record is in the log, so the
-      // last may miss the second.
-      EXPECT_LE(database.log().flushes() - flushes, 3U);
+      // last may miss the second, and so does one whose quantum ends there: on a busy machine more
+      // than one. Without sharing there would be one for each task.
+      EXPECT_LE(database.log().flushes() - flushes, kTasks / 5);
     }
     EXPECT_FALSE(turnout.waited_in_vain()) << "a task that waits keeps the others from running";
   }
