@@ -69,16 +69,17 @@ void QuantumClock::add(Safepoint& safepoint) {
 }
 
 void QuantumClock::remove(Safepoint& safepoint) noexcept {
-  std::thread last;
+  std::jthread last;
   {
     const std::lock_guard lock(_mutex);
     std::erase_if(_watched, [&](const Watched& entry) { return entry.safepoint == &safepoint; });
     if (!_watched.empty()) return;
     std::vector<Watched>().swap(_watched);  // nothing stays behind
     if (!_thread.joinable()) return;
-    _stop = true;
-    _wanted.notify_one();
     last = std::move(_thread);
+    last.request_stop();
+    _asleep.store(true, std::memory_order_relaxed);
+    _wanted.notify_all();  // two may wait: C5
   }
   last.join();
 }
@@ -89,14 +90,13 @@ bool QuantumClock::wake() noexcept {
   if (!_thread.joinable()) {
     try {
       const NoSignals none;
-      _stop = false;
-      _thread = std::thread([this] { run(); });
+      _thread = std::jthread([this](const std::stop_token& stop) { run(stop); });
     } catch (const std::exception&) {  // no thread, or no memory for one
       return false;
     }
   }
   _asleep.store(false, std::memory_order_relaxed);
-  _wanted.notify_one();
+  _wanted.notify_all();
   return true;
 }
 
@@ -115,26 +115,28 @@ bool QuantumClock::tick() noexcept {
   return moved;
 }
 
-void QuantumClock::run() {
+void QuantumClock::run(const std::stop_token& stop) {
   (void)::prctl(PR_SET_NAME, "vmcache-quantum");
   (void)::prctl(PR_SET_TIMERSLACK, kTimerSlackNs);
   std::unique_lock lock(_mutex);
   unsigned quiet = 0;
-  while (!_stop) {
+  for (;;) {
     lock.unlock();
     sleep_us(_quantum_us.load(std::memory_order_relaxed));
     lock.lock();
+    if (stop.stop_requested()) return;
     if (tick()) {
       quiet = 0;
       _asleep.store(false, std::memory_order_relaxed);
     } else if (++quiet == kQuietTicks) {
       _asleep.store(true, std::memory_order_relaxed);  // said, and then a last look: C2
     } else if (quiet > kQuietTicks) {
-      _wanted.wait(lock, [&] { return _stop || !_asleep.load(std::memory_order_relaxed); });
+      _wanted.wait(
+          lock, [&] { return stop.stop_requested() || !_asleep.load(std::memory_order_relaxed); });
+      if (stop.stop_requested()) return;
       quiet = 0;
     }
   }
-  _asleep.store(true, std::memory_order_relaxed);
 }
 
 }  // namespace vmcache::detail

@@ -13,6 +13,8 @@
 //      on to another task, and finds it asleep, wakes it.
 //  C3  A Safepoint is in the clock's list exactly as long as its Worker lives.
 //  C4  A child of fork() has a clock of its own, without a thread and with an empty list.
+//  C5  A thread that was told to stop, under the mutex, changes nothing any more. From then on the
+//      clock is asleep, and the next Worker starts another thread.
 //
 // Interleavings that would break them (tests in tests/pool/safepoint_test.cpp)
 //  C2  The clock has seen nothing for long. A Worker goes on to another task and finds the clock
@@ -20,6 +22,8 @@
 //      more, a tick after it said that it sleeps: by then it sees what the Worker wrote before it
 //      looked.
 //  C3  The last Worker goes while the clock reads its Safepoint: the list's mutex is held.
+//  C5  The last Worker goes and waits for the thread. Another Worker comes, and has the clock go on
+//      before the thread has seen that it is to stop: it goes on, too, and is waited for for ever.
 //  C4  fork() while the clock's thread holds the mutex: it stays locked in the child for ever. So
 //      the mutex is held across fork() (pthread_atfork).
 #pragma once
@@ -29,6 +33,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -70,17 +75,16 @@ class QuantumClock {
 
   static void watch_forks();
   bool wake() noexcept;
-  void run();
+  void run(const std::stop_token& stop);
   //! False if no Worker has gone on to another task since the last one.
   bool tick() noexcept;
 
   std::atomic<bool> _asleep{true};
   std::atomic<std::int64_t> _quantum_us{kDefaultQuantum.count()};
   std::mutex _mutex;
-  std::condition_variable _wanted;  // with _mutex: _asleep or _stop has changed
+  std::condition_variable _wanted;  // with _mutex: _asleep has changed, or a thread is to stop
   std::vector<Watched> _watched;
-  std::thread _thread;
-  bool _stop = false;
+  std::jthread _thread;
 };
 
 }  // namespace vmcache::detail

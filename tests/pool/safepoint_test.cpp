@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// A task that misses nothing gives way, too: C1 .. C4 of quantum_clock.hpp, and docs/scheduler.md.
+// A task that misses nothing gives way, too: C1 .. C5 of quantum_clock.hpp, and docs/scheduler.md.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -222,6 +222,33 @@ TEST(Safepoint, EachWorkerOfManyGivesWay) {
   }
   for (std::thread& thread : threads) thread.join();
   for (int n = 0; n < kWorkers; ++n) EXPECT_EQ(saw[n], 1) << "worker " << n;
+}
+
+// C5: a Worker comes while the last one goes and the clock sleeps. Else this does not end.
+TEST(Safepoint, AWorkerMayComeWhileTheLastOneGoes) {
+  const TempFile file;
+  BufferPool pool(small_pool(file, 64));
+  const PageId page_id = add_page(pool);
+  Worker::set_quantum(10us);  // then the clock sleeps after a millisecond
+  std::vector<char> saw(2);
+  std::vector<std::thread> threads;
+  threads.reserve(saw.size());
+  for (char& all : saw) {
+    threads.emplace_back([&pool, &all, page_id] {
+      all = 1;
+      for (auto rest = 0us; rest < 3'000us; rest += 50us) {
+        bool saw_it = false;
+        Worker worker(pool);
+        worker.spawn(begin(worker, Call::kShared, page_id, saw_it));
+        worker.run();
+        std::this_thread::sleep_for(rest);
+        if (!saw_it) all = 0;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  Worker::set_quantum(100us);
+  for (const char all : saw) EXPECT_EQ(all, 1);
 }
 
 // C4: the clock's thread is not there in a child.
