@@ -74,9 +74,11 @@ void FaultQueue::serve_all() {
     std::uint64_t pages = 0;
     const std::size_t candidates = pick(pages);
     const std::uint64_t frames = _evictor.find_frames(pages, starved_for_ns());
+    // The sweep's writes have taken places.
+    const std::size_t able = std::min(candidates, _io.room());
     _wanted.clear();
     std::uint64_t used = 0;
-    for (std::size_t i = 0; i < candidates && used + _faults[i]->extent.pages() <= frames; ++i) {
+    for (std::size_t i = 0; i < able && used + _faults[i]->extent.pages() <= frames; ++i) {
       used += _faults[i]->extent.pages();
       _wanted.push_back(_faults[i]->extent);
     }
@@ -93,8 +95,8 @@ void FaultQueue::serve_all() {
       status.ok() ? admit(*_faults[i], _slots[i]) : fail(*_faults[i], status);
     }
     _faults.erase(_faults.begin(), _faults.begin() + static_cast<std::ptrdiff_t>(_wanted.size()));
-    if (_wanted.size() < candidates) return starve();
-    if (candidates == 0) return;
+    if (_wanted.size() < able) return starve();
+    if (candidates == 0 || able < candidates) return;
   }
 }
 
