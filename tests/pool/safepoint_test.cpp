@@ -253,6 +253,9 @@ TEST(Safepoint, AWorkerMayComeWhileTheLastOneGoes) {
 
 // C4: the clock's thread is not there in a child.
 TEST(Safepoint, AChildHasAClockOfItsOwn) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer starts no thread in a child";
+#endif
   const TempFile file;
   BufferPool pool(small_pool(file, 64));
   const PageId page_id = add_page(pool);
