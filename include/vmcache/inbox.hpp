@@ -29,18 +29,18 @@ class InboxQueue;
 template <typename T>
 struct TaskResult {
   using type = T;
-  static constexpr bool task = false;
+  static constexpr bool kTask = false;
 };
 template <typename T>
 struct TaskResult<Task<T>> {
   using type = T;
-  static constexpr bool task = true;
+  static constexpr bool kTask = true;
 };
 //! What `F` gives, by itself or through the Task that it returns.
 template <typename F>
 using ResultOf = typename TaskResult<std::invoke_result_t<F&>>::type;
 template <typename F>
-constexpr bool kReturnsTask = TaskResult<std::invoke_result_t<F&>>::task;
+constexpr bool kReturnsTask = TaskResult<std::invoke_result_t<F&>>::kTask;
 
 template <typename T>
 class Answer;

@@ -48,7 +48,7 @@ std::shared_ptr<BufferPool> Opening::open() {
   _stats.transactions = _redo.commits();
   _stats.changes = _redo.changes();
 
-  const std::shared_ptr<BufferPool> pool = open_pool();
+  std::shared_ptr<BufferPool> pool = open_pool();
   // Page file and log stay from now on. Had the pool failed, neither would.
   _log.keep();
   _recorder.begin_recovery(*pool);
