@@ -109,6 +109,7 @@ test_module_follows_its_source() {
   local tree=$scratch/tree ko=$scratch/build/kmod/6.1/exmap.ko before
   mkdir "$tree"
   cp -r Kbuild kmod include tools "$tree"
+  # shellcheck disable=SC2034  # guest() runs it
   local vm=$tree/tools/vm
   guest 0 --build "$scratch/build" --build-module 6.1
   before=$(stat -c %i "$ko")
