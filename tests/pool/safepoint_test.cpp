@@ -174,10 +174,11 @@ TEST(Safepoint, WhatATaskHasLatchedStaysLatched) {
   bool waits = false;
   bool ran_meanwhile = false;
   std::uint64_t found = 0;
-  worker.spawn([&]() -> Task<> {
+  const auto both = [&]() -> Task<> {
     worker.spawn(read_after(worker, latched, waits, found));
     co_await hold(worker, latched, other, waits, ran_meanwhile);
-  }());
+  };
+  worker.spawn(both());
   worker.run();
   EXPECT_TRUE(ran_meanwhile);
   EXPECT_EQ(found, 2U) << "the reader came between";
@@ -188,13 +189,14 @@ TEST(Safepoint, ATaskThatIsAloneRunsOn) {
   BufferPool pool(small_pool(file, 64));
   Worker worker(pool);
   bool was_due = false;
-  worker.spawn([&]() -> Task<> {
+  const auto alone = [&]() -> Task<> {
     const auto end = std::chrono::steady_clock::now() + 20ms;
     while (std::chrono::steady_clock::now() < end) {
       was_due = was_due || !worker.maybe_yield().await_ready();
     }
     co_return;
-  }());
+  };
+  worker.spawn(alone());
   worker.run();
   EXPECT_FALSE(was_due);
 }
