@@ -39,8 +39,16 @@ struct TaskResult<Task<T>> {
 //! What `F` gives, by itself or through the Task that it returns.
 template <typename F>
 using ResultOf = typename TaskResult<std::invoke_result_t<F&>>::type;
+
+//! Keeps `work` until it has ended.
 template <typename F>
-constexpr bool kReturnsTask = TaskResult<std::invoke_result_t<F&>>::kTask;
+Task<ResultOf<F>> run_work(F work) {
+  if constexpr (TaskResult<std::invoke_result_t<F&>>::kTask) {
+    co_return co_await work();
+  } else {
+    co_return work();
+  }
+}
 
 template <typename T>
 class Answer;
@@ -68,9 +76,9 @@ class Inbox {
   //! still waits when the Worker is destroyed is dropped without having run. Never waits. Throws
   //! std::bad_alloc.
   template <typename F>
-  requires std::is_same_v < detail::ResultOf<F>,
-  void > [[nodiscard]] Post post(F work) {
-    Task<> task = run_posted(std::move(work));
+  requires std::is_void_v<detail::ResultOf<F>>
+  [[nodiscard]] Post post(F work) {
+    Task<> task = detail::run_work(std::move(work));
     return put(task);
   }
   //! The same with a result, or an exception, for a thread that waits for it. If the work is
@@ -80,7 +88,7 @@ class Inbox {
   [[nodiscard]] std::optional<std::future<detail::ResultOf<F>>> ask(F work) {
     std::promise<detail::ResultOf<F>> promise;
     auto future = promise.get_future();
-    Task<> task = run_asked(std::move(work), std::move(promise));
+    Task<> task = run_asked(detail::run_work(std::move(work)), std::move(promise));
     const Post result = put(task);
     if (result == Post::kClosed) refuse();
     if (result == Post::kFull) return std::nullopt;
@@ -105,35 +113,18 @@ class Inbox {
   template <typename T>
   friend class detail::Answer;
 
-  template <typename F>
-  static Task<> run_posted(F work) {
-    if constexpr (detail::kReturnsTask<F>) {
-      co_await work();
-    } else {
-      work();
-      co_return;
-    }
-  }
-  template <typename F, typename R>
-  static Task<> run_asked(F work, std::promise<R> promise) {
+  template <typename R>
+  static Task<> run_asked(Task<R> work, std::promise<R> promise) {
     try {
-      if constexpr (!detail::kReturnsTask<F>) {
-        if constexpr (std::is_void_v<R>) {
-          work();
-          promise.set_value();
-        } else {
-          promise.set_value(work());
-        }
-      } else if constexpr (std::is_void_v<R>) {
-        co_await work();
+      if constexpr (std::is_void_v<R>) {
+        co_await work;
         promise.set_value();
       } else {
-        promise.set_value(co_await work());
+        promise.set_value(co_await work);
       }
     } catch (...) {
       promise.set_exception(std::current_exception());
     }
-    co_return;
   }
 
   template <typename F>
@@ -181,25 +172,18 @@ class Answer {
   };
 
   //! `work` comes second, so that it is destroyed before the Sender goes.
-  template <typename F>
-  static Task<> run(Sender sender, F work) {
+  static Task<> run(Sender sender, Task<T> work) {
     Answer& answer = *sender;
     try {
-      if constexpr (kReturnsTask<F> && std::is_void_v<T>) {
-        co_await work();
-        answer._value.emplace();
-      } else if constexpr (kReturnsTask<F>) {
-        answer._value.emplace(co_await work());
-      } else if constexpr (std::is_void_v<T>) {
-        work();
+      if constexpr (std::is_void_v<T>) {
+        co_await work;
         answer._value.emplace();
       } else {
-        answer._value.emplace(work());
+        answer._value.emplace(co_await work);
       }
     } catch (...) {
       answer._error = std::current_exception();
     }
-    co_return;
   }
 
   //! Puts `work` into `to` and suspends until its Sender goes. Otherwise goes on at once, with what

@@ -212,7 +212,7 @@ template <typename F>
 Task<detail::ResultOf<F>> Inbox::call_from(Inbox to, Worker& mine, F work) {
   using Answer = detail::Answer<detail::ResultOf<F>>;
   Answer answer(mine.inbox());
-  Task<> task = Answer::run(typename Answer::Sender(answer), std::move(work));
+  Task<> task = Answer::run(typename Answer::Sender(answer), detail::run_work(std::move(work)));
   for (;;) {
     const Post result = co_await answer.send(to, task);
     if (result == Post::kTaken) co_return answer.take();

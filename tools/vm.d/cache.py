@@ -83,11 +83,14 @@ class Cache:
         os.rename(temporary, link)
 
 
-def digest_of(folder, options=""):
-    """Names the state of the files in @folder, and of the @options they are built with."""
+def digest_of(paths, options=""):
+    """Names the state of the files at and below @paths, and of the @options they are built with."""
     digest = hashlib.sha256(options.encode())
-    for path in sorted(folder.iterdir()):
-        digest.update(path.read_bytes())
+    for path in paths:
+        for file in [path, *sorted(path.rglob("*"))]:
+            if file.is_file():
+                digest.update(f"\0{file.relative_to(path.parent)}\0".encode())
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

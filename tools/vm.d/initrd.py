@@ -51,7 +51,7 @@ def _build_init(folder):
     """Compiles the guest's init, once for each state of its source and of the compiler's
     options."""
     sources = sorted(GUEST.glob("*.c"))
-    program = folder / f"init-{digest_of(GUEST, ' '.join(COMPILE))}"
+    program = folder / f"init-{digest_of([GUEST], ' '.join(COMPILE))}"
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f"{program.name}.{os.getpid()}"

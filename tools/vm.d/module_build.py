@@ -111,7 +111,7 @@ def build_test_module(kernel, source, folder):
 def build_own_module(kernel, name):
     """Builds a module of this tool's own, once for each state of its source; returns its path."""
     source = OWN / name
-    folder = kernel.state / f"{name}-{digest_of(source)}"
+    folder = kernel.state / f"{name}-{digest_of([source])}"
     made = folder / f"{name}.ko"
     return made if made.exists() else build_test_module(kernel, source, folder)
 
@@ -128,24 +128,16 @@ def _place_of_copy(kernel, folder):
     return copy, copy
 
 
-def _state_of(kernel, sources):
-    """Names what a module is built from: the kernel, and the files below @sources."""
-    digest = hashlib.sha256(f"{kernel.headers}\0{kernel.release}".encode())
-    for source in sources:
-        for path in [source, *sorted(source.rglob("*"))]:
-            if path.is_file():
-                digest.update(f"\0{path.relative_to(source.parent)}\0".encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _build(kernel, sources, folder, name):
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = folder / f"{name}.ko"
         # To ask make takes three processor seconds, a third of a boot.
-        state, built_from = _state_of(kernel, sources), folder / ".built-from"
+        state, built_from = (
+            digest_of(sources, f"{kernel.headers}\0{kernel.release}"),
+            folder / ".built-from",
+        )
         if result.exists() and built_from.exists() and built_from.read_text("ascii") == state:
             return result
         built_from.unlink(missing_ok=True)
