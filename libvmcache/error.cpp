@@ -59,6 +59,10 @@ std::string_view to_string(Errc code) noexcept {
       return "wrong thread";
     case Errc::kReadOnly:
       return "read only";
+    case Errc::kTimedOut:
+      return "timed out";
+    case Errc::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

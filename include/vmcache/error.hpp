@@ -54,6 +54,8 @@ enum class Errc : std::uint8_t {
   kWrongProcess,
   kWrongThread,  //!< a Worker was used by a thread other than the one that made it
   kReadOnly,     //!< the file or database was opened with read_only; nothing was changed
+  kTimedOut,     //!< what was awaited has not come in time
+  kCancelled,    //!< somebody ended the wait
 };
 
 [[nodiscard]] std::string_view to_string(Errc code) noexcept;

@@ -29,6 +29,9 @@
 #include "vmcache/types.hpp"
 
 namespace VMCACHE_EXPORT vmcache {
+
+class AsyncIo;
+
 namespace detail {
 class HelperThreads;
 class WorkerSignal;
@@ -89,6 +92,12 @@ class Worker : public detail::WorkerCore {
   //! its descriptor and not in the queue of its storage. Throws Error kOutOfMemory, kWrongThread,
   //! kWrongProcess; std::bad_alloc.
   [[nodiscard]] Inbox inbox();
+
+  //! Sockets, timers and files outside the pool (async_io.hpp), made by the first call. It stays
+  //! until the Worker is destroyed, which ends all calls that wait. From the first call on, the
+  //! Worker sleeps in the ring that it has for them. Throws Error kUnsupported (the system allows
+  //! no io_uring), kOutOfMemory, kWrongThread, kWrongProcess; std::bad_alloc.
+  [[nodiscard]] AsyncIo& async_io();
 
   //! Number of spawned tasks that have not ended.
   [[nodiscard]] std::size_t tasks() const noexcept { return _alive; }
@@ -176,6 +185,7 @@ class Worker : public detail::WorkerCore {
   //! @}
 
  private:
+  friend class AsyncIo;
   template <typename Guard>
   using FixIn = detail::FixAwaiter<Guard, detail::PagesOfFile>;
   struct Detached;
@@ -186,9 +196,11 @@ class Worker : public detail::WorkerCore {
   void take_posted();
   void round(bool may_wait);
   void wait_and_round(int timeout_ms);
+  void wait(int timeout_ms);
   std::size_t leave_round();
   [[nodiscard]] bool stop_asked() noexcept;
   void share() noexcept;
+  [[nodiscard]] std::uint64_t wants_round_in_ns() noexcept;
   void set_signal() noexcept;
   void throw_first_error();
   void resume_ready();
@@ -201,6 +213,7 @@ class Worker : public detail::WorkerCore {
   std::size_t _alive = 0;
   bool _has_run = false;
   std::unique_ptr<detail::WorkerSignal> _signal;
+  std::unique_ptr<AsyncIo> _async;
   std::shared_ptr<detail::InboxQueue> _inbox;
   std::vector<Task<>> _posted;                      // scratch of take_posted()
   bool _stopping = false;                           // Inbox::stop() was called

@@ -37,6 +37,8 @@ static_assert(code_of(Errc::kClosed) == VMCACHE_CLOSED);
 static_assert(code_of(Errc::kWrongProcess) == VMCACHE_WRONG_PROCESS);
 static_assert(code_of(Errc::kWrongThread) == VMCACHE_WRONG_THREAD);
 static_assert(code_of(Errc::kReadOnly) == VMCACHE_READ_ONLY);
+static_assert(code_of(Errc::kTimedOut) == VMCACHE_TIMED_OUT);
+static_assert(code_of(Errc::kCancelled) == VMCACHE_CANCELLED);
 
 struct LastFailure {
   Status status;
@@ -144,6 +146,8 @@ const char* vmcache_error_name(int code) {
     VMCACHE_NAME(VMCACHE_WRONG_PROCESS)
     VMCACHE_NAME(VMCACHE_WRONG_THREAD)
     VMCACHE_NAME(VMCACHE_READ_ONLY)
+    VMCACHE_NAME(VMCACHE_TIMED_OUT)
+    VMCACHE_NAME(VMCACHE_CANCELLED)
     VMCACHE_NAME(VMCACHE_NOT_FOUND)
     VMCACHE_NAME(VMCACHE_EXISTS)
     VMCACHE_NAME(VMCACHE_CHANGED)

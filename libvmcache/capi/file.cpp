@@ -53,7 +53,7 @@ class Hooks final : public PageFormat, public WriteAhead {
   [[nodiscard]] Status after_read(std::uint64_t offset,
                                   std::span<std::byte> bytes) const noexcept override {
     const int code = _format.after_read(_format.user, offset, bytes.data(), bytes.size());
-    if (code >= 0 && code <= VMCACHE_READ_ONLY) return {.code = static_cast<Errc>(code)};
+    if (code >= 0 && code <= VMCACHE_CANCELLED) return {.code = static_cast<Errc>(code)};
     return {.code = Errc::kCorrupt, .found = static_cast<std::uint64_t>(code)};
   }
   [[nodiscard]] Lsn lsn_of(std::span<const std::byte> bytes) const noexcept override {

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "pool/async_ring.hpp"
 #include "pool/engine.hpp"
 #include "pool/engine_set.hpp"
 #include "pool/freeing.hpp"
@@ -21,6 +22,7 @@
 #include "pool/quantum_clock.hpp"
 #include "pool/worker_signal.hpp"
 #include "pool/write_back.hpp"
+#include "vmcache/async_io.hpp"
 #include "vmcache/detail/own_process.hpp"
 
 namespace vmcache {
@@ -57,6 +59,7 @@ Worker::~Worker() {
   if (here) {
     detail::QuantumClock::of_process().remove(_safepoint);
     if (_inbox) _inbox->close();
+    _async.reset();
   } else if (_inbox) {  // its tasks are the parent's: none is destroyed here
     detail::keep_for_good(new (std::nothrow) std::shared_ptr(_inbox));
   }
@@ -69,8 +72,10 @@ Worker::~Worker() {
     if (std::this_thread::get_id() == _thread) (*_engine)->drain();
     if ((*_engine)->idle()) return;
   }
-  // Requests in the frames of suspended tasks may be under way.
+  // Requests in the frames of suspended tasks may be under way, so the frames stay. Most are known
+  // to the engine; those that wait for a turn are known to this list only.
   detail::abandon(_engine);
+  detail::keep_for_good(new (std::nothrow) std::vector(std::move(_ready)));
   if (!here) detail::abandon(_helpers);  // its threads are the parent's
   if (here)
     detail::core_of(_pool).report(
@@ -164,6 +169,7 @@ std::size_t Worker::leave_round() {
   // Whoever waits for a page that is being loaded here may wait in vain: the next call may be far.
   (*_engine)->leave();
   share();
+  if (_async) _async->_ring->enter(0);
   set_signal();
   throw_first_error();
   return _alive;
@@ -200,12 +206,28 @@ void Worker::take_posted() {
 
 //! One round, and before it a wait of at most `timeout_ms` (-1: no bound) for something to do.
 void Worker::wait_and_round(int timeout_ms) {
-  if (!_inbox && timeout_ms < 0) return round(true);  // the queue's own wait costs less
-  set_signal();
-  pollfd waits{_signal->fd(), POLLIN, 0};
-  if (_ready.empty()) (void)::poll(&waits, 1, timeout_ms);  // a signal ends it early: no harm
-  _signal->clear();
+  if (!_async && !_inbox && timeout_ms < 0) return round(true);  // the queue's own wait costs less
+  wait(timeout_ms);
   round(false);
+}
+
+void Worker::wait(int timeout_ms) {
+  const std::uint64_t ns = wants_round_in_ns();
+  if (_async) {
+    constexpr std::uint64_t kNsPerMs = 1'000'000;
+    const auto most = static_cast<std::uint64_t>(timeout_ms) * kNsPerMs;
+    return _async->_ring->enter(timeout_ms < 0 ? ns : std::min(ns, most));
+  }
+  if (ns == 0) return;
+  _signal->set(ns);
+  pollfd waits{_signal->fd(), POLLIN, 0};
+  (void)::poll(&waits, 1, timeout_ms);  // a signal ends it early: no harm
+  _signal->clear();
+}
+
+std::uint64_t Worker::wants_round_in_ns() noexcept {
+  if (!_ready.empty() || (_inbox && _inbox->news())) return 0;
+  return (*_engine)->wants_turn_in_ns(_signal->announced);
 }
 
 int Worker::fd() {
@@ -220,9 +242,7 @@ int Worker::fd() {
 }
 
 void Worker::set_signal() noexcept {
-  if (!_signal) return;
-  const bool at_once = !_ready.empty() || (_inbox && _inbox->news());
-  _signal->set(at_once ? 0 : (*_engine)->wants_turn_in_ns(_signal->announced));
+  if (_signal) _signal->set(wants_round_in_ns());
 }
 
 void Worker::set_quantum(std::chrono::microseconds quantum) {
@@ -245,6 +265,7 @@ void Worker::share() noexcept {
 
 void Worker::round(bool may_wait) {
   detail::Engine& engine = **_engine;
+  if (_async) _async->_ring->reap();
   share();
   take_posted();
   engine.leave();

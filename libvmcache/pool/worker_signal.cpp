@@ -20,13 +20,6 @@ constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
   throw Error(Status{Errc::kOutOfMemory, errno, kNoPage}, what);
 }
 
-void watch(const FileDescriptor& epoll, int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
-    refuse("Worker::fd: adding a descriptor to epoll");
-}
-
 }  // namespace
 
 WorkerSignal::WorkerSignal()
@@ -34,8 +27,15 @@ WorkerSignal::WorkerSignal()
       _timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       _epoll(::epoll_create1(EPOLL_CLOEXEC)) {
   if (!_event || !_timer || !_epoll) refuse("Worker::fd: making its three descriptors");
-  watch(_epoll, _event.get());
-  watch(_epoll, _timer.get());
+  watch(_event.get());
+  watch(_timer.get());
+}
+
+void WorkerSignal::watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  if (::epoll_ctl(_epoll.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+    refuse("Worker::fd: adding a descriptor to epoll");
 }
 
 void WorkerSignal::clear() noexcept {

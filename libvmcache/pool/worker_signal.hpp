@@ -2,7 +2,7 @@
 //
 // What Worker::fd() is: an epoll descriptor over an eventfd, to which the Worker adds when there is
 // something to do now, and its queue when a transfer completes, and a timer for all that no
-// completion announces.
+// completion announces. The ring of AsyncIo joins them when there is one.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,8 @@ class VMCACHE_LOCAL WorkerSignal {
   //! For IoQueue::announce(), whose answer is kept in `announced`.
   [[nodiscard]] int event_fd() const noexcept { return _event.get(); }
   bool announced = false;
+  //! From now on it is readable when `fd` is, too. Throws Error kOutOfMemory.
+  void watch(int fd);
 
   //! Forgets what was announced.
   void clear() noexcept;

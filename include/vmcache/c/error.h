@@ -62,6 +62,10 @@ enum vmcache_error {
   VMCACHE_WRONG_THREAD = 22,
   /* the file or database was opened to be read only; nothing was changed */
   VMCACHE_READ_ONLY = 23,
+  /* what was awaited has not come in time */
+  VMCACHE_TIMED_OUT = 24,
+  /* somebody ended the wait */
+  VMCACHE_CANCELLED = 25,
 
   /* From here on: answers rather than failures. They, too, set the message. */
 
