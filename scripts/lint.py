@@ -29,7 +29,7 @@ MAX_SUBJECT = 72
 SUBJECTS_AFTER = "a48260c"
 
 # Words that codespell takes for misspelled ones.
-SPELLED_RIGHT = "damon,iput,kno,fo,inout,ans"
+SPELLED_RIGHT = "damon,iput,kno,fo,inout,ans,exat"
 # compat.h compares kernel versions on purpose.
 CHECKPATCH_IGNORE = "LINUX_VERSION_CODE,CONSTANT_COMPARISON"
 # The tracing macros have a layout of their own.

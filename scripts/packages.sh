@@ -8,7 +8,8 @@ set -euo pipefail
 
 build=(g++ cmake ninja-build pkg-config liburing-dev libfmt-dev libisal-dev libsqlite3-dev)
 bench=(libcli11-dev nlohmann-json3-dev liblmdb-dev libbenchmark-dev gnuplot-nox fio python3)
-test=(libgtest-dev libgmock-dev valgrind git patch ccache sqlite3)
+test=(libgtest-dev libgmock-dev valgrind git patch ccache sqlite3 redis-tools python3-redis
+      nutcracker)
 vm=(qemu-system-x86 busybox-static cpio kmod debootstrap xz-utils zstd make gcc bc bison flex
     libelf-dev libssl-dev rsync e2fsprogs debian-archive-keyring dpkg-dev sparse dwarves python3)
 # For SQLite's own tests (scripts/sqlite.sh).

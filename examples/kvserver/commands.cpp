@@ -191,11 +191,11 @@ Task<> ttl(Call& call) {
 }
 
 constexpr Command kCommands[] = {
-    {"GET", 2, 2, &get},         {"SET", 3, kAny, &set},      {"DEL", 2, kAny, &del},
-    {"EXISTS", 2, kAny, &exists}, {"MGET", 2, kAny, &mget},    {"MSET", 3, kAny, &mset},
-    {"INCR", 2, 2, &incr},       {"DECR", 2, 2, &decr},       {"INCRBY", 3, 3, &incrby},
-    {"DECRBY", 3, 3, &decrby},   {"STRLEN", 2, 2, &strlen},   {"APPEND", 3, 3, &append},
-    {"TYPE", 2, 2, &type},       {"TTL", 2, 2, &ttl},         {"PTTL", 2, 2, &ttl},
+    {"GET", 2, 2, &get},          {"SET", 3, kAny, &set},    {"DEL", 2, kAny, &del},
+    {"EXISTS", 2, kAny, &exists}, {"MGET", 2, kAny, &mget},  {"MSET", 3, kAny, &mset},
+    {"INCR", 2, 2, &incr},        {"DECR", 2, 2, &decr},     {"INCRBY", 3, 3, &incrby},
+    {"DECRBY", 3, 3, &decrby},    {"STRLEN", 2, 2, &strlen}, {"APPEND", 3, 3, &append},
+    {"TYPE", 2, 2, &type},        {"TTL", 2, 2, &ttl},       {"PTTL", 2, 2, &ttl},
 };
 
 char upper(char c) noexcept {

@@ -27,6 +27,10 @@ struct Command {
   std::size_t min_words;
   std::size_t max_words;
   vmcache::Task<> (*run)(Call& call);
+
+  [[nodiscard]] bool takes(std::size_t words) const noexcept {
+    return words >= min_words && words <= max_words;
+  }
 };
 
 //! Null if there is no such command on keys. Case does not count.

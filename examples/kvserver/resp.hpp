@@ -22,7 +22,7 @@ struct Parsed {
     kInvalid,     //!< the rest of the connection cannot be understood
   };
   Kind kind = Kind::kIncomplete;
-  std::size_t bytes = 0;    //!< of the request
+  std::size_t bytes = 0;   //!< of the request
   const char* error = "";  //!< kInvalid
 };
 

@@ -23,8 +23,9 @@ using vmcache::Task;
 constexpr std::size_t kSend = 256 << 10;
 // A peer that takes no byte for so long is gone.
 constexpr std::chrono::seconds kSendTimeout{60};
-// GETs that are looked up together.
-constexpr std::size_t kGets = 64;
+// Requests of a pipeline that are served together.
+constexpr std::size_t kJoint = 64;
+constexpr std::size_t kJointBytes = vmcache::Transaction::kMaxBytes / 4;
 // How often a transaction meets others before the client hears of it.
 constexpr unsigned kMaxConflicts = 1000;
 constexpr std::size_t kKeysAtOnce = 500;  // of FLUSHDB, in a transaction
@@ -44,10 +45,11 @@ Task<> Session::run() {
   const int on = 1;
   (void)::setsockopt(_socket.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   try {
-    while (!_store.stopping.load(std::memory_order_relaxed) && co_await receive()) {
-      const bool goes_on = co_await serve();
+    bool goes_on = true;
+    while (goes_on && !_store.stopping) {
+      if (!co_await receive()) break;
+      goes_on = co_await serve();
       co_await flush();
-      if (!goes_on || _quits) break;
     }
   } catch (const Error& error) {
     // The peer is gone, silent for too long, or the server stops.
@@ -68,9 +70,9 @@ Task<bool> Session::receive() {
   const std::span<char> room = std::span(_input).subspan(_end);
   const unsigned idle = _store.settings().idle_seconds;
   _receiving = true;
-  const std::size_t bytes = co_await _io.receive(
-      _socket, std::as_writable_bytes(room),
-      idle == 0 ? vmcache::AsyncIo::kForever : std::chrono::seconds(idle));
+  const std::size_t bytes =
+      co_await _io.receive(_socket, std::as_writable_bytes(room),
+                           idle == 0 ? vmcache::AsyncIo::kForever : std::chrono::seconds(idle));
   _receiving = false;
   _end += bytes;
   co_return bytes > 0;
@@ -81,9 +83,9 @@ Task<bool> Session::serve() {
   for (;;) {
     const std::string_view input(_input.data() + _begin, _end - _begin);
     const Parsed parsed = parse(input, _store.settings().max_request_bytes, request);
-    const bool is_get = parsed.kind == Parsed::Kind::kRequest && request.size() == 2 && !_multi &&
-                        same(request[0], "GET");
-    if (!_gets.empty() && (!is_get || _gets.size() == kGets)) co_await get_all();
+    const Joint kind = parsed.kind == Parsed::Kind::kRequest ? joint(request) : Joint::kNone;
+    if (kind != _joint || _requests.size() == kJoint || _joint_bytes > kJointBytes)
+      co_await serve_joint();
     if (parsed.kind == Parsed::Kind::kIncomplete) co_return true;
     if (parsed.kind == Parsed::Kind::kInvalid) {
       _reply.error(parsed.error);
@@ -92,14 +94,48 @@ Task<bool> Session::serve() {
     _begin += parsed.bytes;
     if (request.empty()) continue;
     _store.requests.fetch_add(1, std::memory_order_relaxed);
-    if (is_get) {
-      _gets.push_back(request[1]);
-    } else {
+    if (kind == Joint::kNone) {
       co_await execute(request);
+    } else {
+      _joint = kind;
+      _requests.push_back(request);
+      _joint_bytes += parsed.bytes;
     }
     if (_quits) co_return false;
     if (_reply.bytes().size() > kSend) co_await flush();
   }
+}
+
+Session::Joint Session::joint(const Request& request) const {
+  if (_multi || request.empty()) return Joint::kNone;
+  if (request.size() == 2 && same(request[0], "GET")) return Joint::kGets;
+  const Command* const command = find_command(request[0]);
+  const bool right = command != nullptr && command->takes(request.size());
+  return right && _store.settings().durability != Durability::kEach ? Joint::kTransaction
+                                                                    : Joint::kNone;
+}
+
+Task<> Session::serve_joint() {
+  const std::vector<Request> requests = std::exchange(_requests, {});
+  const Joint kind = std::exchange(_joint, Joint::kNone);
+  _joint_bytes = 0;
+  if (requests.empty()) co_return;
+  if (kind == Joint::kGets) {
+    co_await get_all(requests);
+    co_return;
+  }
+  std::optional<Error> failure;
+  try {
+    co_await transact(requests, false);
+  } catch (const Error& error) {
+    failure = error;
+  }
+  if (!failure) co_return;
+  if (requests.size() == 1) {
+    answer_error(_reply, *failure);
+    co_return;
+  }
+  for (const Request& request : requests) co_await execute(request);  // each by itself
 }
 
 Task<> Session::flush() {
@@ -113,8 +149,7 @@ Task<> Session::flush() {
 Task<> Session::execute(const Request& request) {
   const std::string_view name = request[0];
   const Command* const command = find_command(name);
-  if (command != nullptr &&
-      (request.size() < command->min_words || request.size() > command->max_words)) {
+  if (command != nullptr && !command->takes(request.size())) {
     _reply.error(wrong_words(name));
     _multi_failed = true;
     co_return;
@@ -182,18 +217,17 @@ Task<> Session::transact(const std::vector<Request>& requests, bool is_exec) {
   }
 }
 
-Task<> Session::get_all() {
+Task<> Session::get_all(const std::vector<Request>& requests) {
   const vmcache::BTree& keys = _store.keys();
-  const std::vector<std::string_view> wanted = std::exchange(_gets, {});
   std::optional<Error> failure;
   try {
-    std::vector<std::optional<std::string>> values(wanted.size());
+    std::vector<std::optional<std::string>> values(requests.size());
     if (_store.settings().durability == Durability::kNone) {
       std::vector<vmcache::Bytes> names;
       std::vector<std::size_t> places;
-      for (std::size_t n = 0; n < wanted.size(); ++n) {
-        if (wanted[n].size() > kMaxKey) continue;  // it cannot exist
-        names.emplace_back(wanted[n]);
+      for (std::size_t n = 0; n < requests.size(); ++n) {
+        if (requests[n][1].size() > kMaxKey) continue;  // it cannot exist
+        names.emplace_back(requests[n][1]);
         places.push_back(n);
       }
       co_await keys.lookup_each(_worker, names,
@@ -201,10 +235,10 @@ Task<> Session::get_all() {
                                   if (value) values[places[n]] = value->view();
                                 });
     } else {  // what was read must be durable before the reply tells it
-      for (std::size_t n = 0; n < wanted.size(); ++n) {
-        if (wanted[n].size() > kMaxKey) continue;
+      for (std::size_t n = 0; n < requests.size(); ++n) {
+        if (requests[n][1].size() > kMaxKey) continue;
         vmcache::Lsn lsn = 0;
-        values[n] = co_await keys.get(_worker, wanted[n], lsn);
+        values[n] = co_await keys.get(_worker, requests[n][1], lsn);
         _wants_durable = std::max(_wants_durable, lsn);
       }
     }
@@ -213,7 +247,7 @@ Task<> Session::get_all() {
     failure = error;
   }
   if (!failure) co_return;
-  for (std::size_t n = 0; n < wanted.size(); ++n) answer_error(_reply, *failure);
+  for (std::size_t n = 0; n < requests.size(); ++n) answer_error(_reply, *failure);
 }
 
 //! SCAN CURSOR [MATCH PATTERN] [COUNT NUMBER]
@@ -293,8 +327,9 @@ void Session::queue(const Request& request) {
   const bool fits = _queued_bytes + bytes <= _store.settings().max_request_bytes;
   if (find_command(name) == nullptr || !fits) {
     _multi_failed = true;
-    if (fits) return _reply.error("ERR '" + std::string(name.substr(0, 128)) +
-                                  "' is no command that may stand in MULTI");
+    if (fits)
+      return _reply.error("ERR '" + std::string(name.substr(0, 128)) +
+                          "' is no command that may stand in MULTI");
     return _reply.error("ERR the transaction is longer than --max-request-bytes");
   }
   _queued_bytes += bytes;

@@ -37,11 +37,18 @@ class Session {
   //! Runs what has been received as a whole. False if the connection is to be closed.
   vmcache::Task<bool> serve();
   vmcache::Task<> flush();
+  //! Consecutive requests of a pipeline may be served together.
+  enum class Joint : std::uint8_t {
+    kNone,
+    kGets,         //!< their misses, in memory and on the drive, overlap
+    kTransaction,  //!< commands on keys share one
+  };
+  [[nodiscard]] Joint joint(const Request& request) const;
+  vmcache::Task<> serve_joint();
+  vmcache::Task<> get_all(const std::vector<Request>& requests);
   vmcache::Task<> execute(const Request& request);
-  //! Runs requests in a transaction, again after a conflict. `count`: requests whose replies follow.
+  //! Runs commands on keys in one transaction, again after a conflict.
   vmcache::Task<> transact(const std::vector<Request>& requests, bool is_exec);
-  //! Consecutive GETs of a pipeline: their misses, in memory and on the drive, overlap.
-  vmcache::Task<> get_all();
   vmcache::Task<> scan(const Request& request);
   vmcache::Task<> flush_database();
   //! What needs no key. False if there is no such command.
@@ -62,7 +69,9 @@ class Session {
   vmcache::Lsn _wants_durable = 0;
   bool _quits = false;
   bool _receiving = false;
-  std::vector<std::string_view> _gets;
+  Joint _joint = Joint::kNone;
+  std::vector<Request> _requests;  // of that kind
+  std::size_t _joint_bytes = 0;
 
   // MULTI: the requests, copied, until EXEC.
   bool _multi = false;

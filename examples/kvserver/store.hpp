@@ -37,8 +37,8 @@ inline constexpr unsigned kNotes = 1;  // the number of keys, while no server ru
 inline constexpr std::size_t kMaxKey = vmcache::BTree::kMaxKey;
 inline constexpr std::size_t kMaxValue = 256 << 10;
 
-//! Where scans are. A cursor is a number for one key: that up to which the scan has come. The server
-//! remembers the last kMax of them.
+//! Where scans are. A cursor is a number for one key: that up to which the scan has come. The
+//! server remembers the last kMax of them.
 class Cursors {
  public:
   static constexpr std::size_t kMax = 10'000;
@@ -73,7 +73,8 @@ class Store {
 
   //! False if there are as many connections as there may be.
   [[nodiscard]] bool connect() noexcept {
-    if (_connections.fetch_add(1, std::memory_order_relaxed) < _settings.max_connections) return true;
+    if (_connections.fetch_add(1, std::memory_order_relaxed) < _settings.max_connections)
+      return true;
     disconnect();
     return false;
   }

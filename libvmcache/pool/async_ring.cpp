@@ -30,8 +30,7 @@ constexpr std::uint64_t kEvent = 1;
 
 __kernel_timespec timespec_of(std::uint64_t ns) noexcept {
   constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-  return {static_cast<std::int64_t>(ns / kNsPerSecond),
-          static_cast<long long>(ns % kNsPerSecond)};
+  return {static_cast<std::int64_t>(ns / kNsPerSecond), static_cast<long long>(ns % kNsPerSecond)};
 }
 
 std::uint64_t ns_of(std::chrono::nanoseconds duration) noexcept {

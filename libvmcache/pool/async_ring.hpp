@@ -17,8 +17,8 @@
 // Interleavings that would break them (tests in tests/pool/async_io_test.cpp)
 //  A2  The kernel ends a wait for an eventfd that another ring writes (it fears a circle), and the
 //      Worker sleeps while a page is read.
-//  A3  A task waits for bytes in a buffer on the heap, the Worker is destroyed, the buffer is freed,
-//      and the bytes come.
+//  A3  A task waits for bytes in a buffer on the heap, the Worker is destroyed, the buffer is
+//      freed, and the bytes come.
 //  A4  Bytes and timeout come at once, the task ends, and its frame is another one's when the
 //      timeout is reaped.
 #pragma once

@@ -272,9 +272,7 @@ TEST_F(AsyncIoTest, ReadsAndWritesFiles) {
   ::close(fd);
 }
 
-// A2: pages are read while a task waits for a socket, and the other way round, in each way to drive
-// a Worker. Hundreds of misses, so that a completion that wakes nobody would be seen as a hang or as
-// a run that takes its bounded waits (10 ms each) again and again.
+// A2: pages are read while a task waits for a socket, and bytes and posts come meanwhile.
 TEST_F(AsyncIoTest, WaitsForStorageSocketsAndInboxAtOnce) {
   constexpr unsigned kPages = 400;
   std::vector<PageId> pages;
