@@ -108,6 +108,8 @@ class Inbox {
   void stop();
 
   explicit Inbox(std::shared_ptr<detail::InboxQueue> queue) noexcept : _queue(std::move(queue)) {}
+  //! For awaitables whose tasks other threads wake.
+  [[nodiscard]] const std::shared_ptr<detail::InboxQueue>& queue() const noexcept { return _queue; }
 
  private:
   template <typename T>
