@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -303,6 +304,33 @@ TEST_F(AsyncIoTest, WaitsForStorageSocketsAndInboxAtOnce) {
   EXPECT_EQ(received.size(), 100U);
   EXPECT_EQ(posted, 100U);
   EXPECT_TRUE(how.ended);
+}
+
+// A2: the kernel ends a wait for an eventfd that another ring has written. Nothing but the post
+// comes here.
+TEST_F(AsyncIoTest, APostWakesAWorkerThatHasReadPages) {
+  std::vector<PageId> pages;
+  for (unsigned n = 0; n < 400; ++n) pages.push_back(pool.allocate().page_id());
+  Worker worker(pool);
+  AsyncIo& io = worker.async_io();
+  auto [ours, theirs] = pair();
+  std::string received;
+  Ended how;
+  std::atomic<bool> has_read{false};
+  const auto read = [&]() -> Task<> {
+    for (const PageId page_id : pages) (void)co_await worker.fix_shared(page_id);
+    has_read = true;
+    co_await receive_all(io, ours, received, how);
+  };
+  worker.spawn(read());
+  std::thread other([&, inbox = worker.inbox()]() mutable {
+    while (!has_read) std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(30ms);
+    EXPECT_EQ(inbox.post([&] { (void)io.cancel(ours); }), Inbox::Post::kTaken);
+  });
+  worker.run();
+  other.join();
+  EXPECT_EQ(how.code, Errc::kCancelled);
 }
 
 TEST_F(AsyncIoTest, FdIsReadableWhenBytesHaveCome) {
