@@ -95,8 +95,9 @@ class BufferPool {
   //! open, whose order it believes. (With order 0 the first page of a resident extent can be fixed,
   //! too; that fixes the extent.) No guard may outlive the pool.
   //!
-  //! A single page that was freed can still be fixed until its id is handed out again: it holds its
-  //! last bytes, or old ones. An extent of several pages cannot (kInvalidPage).
+  //! A single page that was freed can still be fixed while it is in memory and its id is not handed
+  //! out again: it holds its last bytes, or old ones. An extent of several pages cannot, nor can a
+  //! page that has left memory (kInvalidPage).
   //! @{
 
   //! Never waits and never faults. kMiss also for ids outside the database's capacity.
@@ -130,7 +131,7 @@ class BufferPool {
   }
   [[nodiscard]] ExclusiveGuard fix_exclusive(PageId page_id, unsigned order = 0) {
     ExclusiveGuard guard;
-    if (try_fix(page_id, guard) != TryFix::kFixed) [[unlikely]]
+    if (try_fix(page_id, guard) != TryFix::kFixed || !covers(order, guard)) [[unlikely]]
       await_exclusive(page_id, order, guard);
     return guard;
   }
@@ -317,17 +318,21 @@ class BufferPool {
     }
     return result;
   }
+  //! Whether the guard is for an extent of that order. If not, it is let go. This costs nothing if
+  //! `order` is a constant 0, as by default: the latch covers all of one page.
+  template <typename Guard>
+  [[nodiscard]] static bool covers(unsigned order, Guard& guard) noexcept {
+    if (order == 0 || guard.state().load(std::memory_order_relaxed).order() == order) return true;
+    detail::let_go(guard);
+    return false;
+  }
   template <typename Guard>
   Guard fix_blocking(PageId page_id, unsigned order) {
     Guard guard;
     for (unsigned restarts = 0;; ++restarts) {
       TryFix result = try_fix(page_id, guard);
       if (result == TryFix::kFixed) [[likely]] {
-        // This costs nothing if `order` is a constant 0, as by default: the latch covers all of one
-        // page.
-        if (order == 0 || guard.state().load(std::memory_order_relaxed).order() == order)
-          return guard;
-        detail::let_go(guard);
+        if (covers(order, guard)) return guard;
         result = TryFix::kMiss;  // the slow path says that the order is wrong
       }
       const Status status = satisfy(Need::after(result, page_id, order), restarts);

@@ -33,8 +33,9 @@ struct DatabaseOptions {
   //! ends. At open and close it does not sleep.
   unsigned checkpoint_percent = 10;
   //! If set, the pages lie in the memory of this pool, beside its other files: the page file
-  //! becomes a PagedFile of it. `pool` then says only path, capacity_bytes (up to the pool's
-  //! files_bytes), create, direct_io, lost_write_check and logger; the rest of it is not used.
+  //! becomes a PagedFile of it. `pool` then says only path, capacity_bytes (set it: at most the
+  //! pool's files_bytes), create, direct_io, lost_write_check and logger. It must not say read_only
+  //! or paths; the rest of it is not used.
   //! Database::pool() is the page file; a Worker may be the pool's. Close the database before the
   //! pool: else the close makes no checkpoint, and the next open recovers from the log.
   BufferPool* in = nullptr;
@@ -80,7 +81,7 @@ class Database {
   //! that is alive can only be rolled back afterwards. Throws Error; it may then be
   //! tried again. After a failed flush of the page file it makes the log durable and closes, and
   //! throws only if the log fails. Later calls that need the pool throw kClosed. The files
-  //! stay locked until the database is destroyed.
+  //! stay locked until the database is destroyed; in a shared pool the page file does not.
   void close();
 
   //! The pool: read from it, ask for its statistics, resize it.

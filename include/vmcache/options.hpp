@@ -148,7 +148,9 @@ struct PoolOptions {
   //! deallocate) which page ids were freed. Has no effect with a change_log.
   bool deallocate = true;
 
-  bool create = true;  //!< create the database if the file is missing or empty
+  //! Create the database if the file is missing, empty, or one page of zeros: a creation that was
+  //! cut off leaves that.
+  bool create = true;
   //! Opens a database that was not closed cleanly. Page ids that were freed before are lost.
   bool allow_unclean = false;
   //! Opens a database to read it; it must have been closed cleanly (kUncleanShutdown). Nothing is

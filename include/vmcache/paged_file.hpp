@@ -19,7 +19,9 @@ struct PagedFileOptions {
   //! Largest size while it is open: 128 KiB .. PoolOptions::files_bytes. Takes address space only,
   //! in multiples of PoolOptions::kFileRangeBytes.
   std::uint64_t capacity_bytes = PoolOptions::kFileRangeBytes;
-  bool create = true;     //!< create the database if the file is missing or empty
+  //! Create the database if the file is missing, empty, or one page of zeros: a creation that was
+  //! cut off leaves that.
+  bool create = true;
   bool direct_io = true;  //!< O_DIRECT; false leaves a second copy in the kernel's page cache
   //! Opens a database that was not closed cleanly. Page ids that were freed before are lost.
   bool allow_unclean = false;

@@ -62,15 +62,16 @@ using ExclusiveRun = RunGuard<ExclusiveGuard>;
 //!     const SharedRun pages = blob.fix_shared();
 //!     use(pages.data(), pages.size_bytes());
 //!
-//! Thread-safe, as it does not change. It must not outlive the pool, and is of no use once the file
-//! is closed.
+//! Thread-safe, as it does not change. It must not outlive the pool, and must not be used once the
+//! file is closed: its page ids may then be those of another file.
 class Run {
  public:
   //! Of a run at most one page in this many of the pool's: it is in memory as a whole.
   static constexpr std::uint64_t kMaxShare = 2;
 
   //! `pages` is 1 or more. Throws Error: kInvalidOption (no page, or more than half of the pool),
-  //! kInvalidPage (not all in the range of one open file, or of the database); std::bad_alloc.
+  //! kInvalidPage (not all in the range of one open File: the extents of a database are those that
+  //! it has allocated); std::bad_alloc.
   Run(BufferPool& pool, PageId first, std::uint64_t pages);
 
   [[nodiscard]] PageId first() const noexcept { return _extents.front().page_id; }

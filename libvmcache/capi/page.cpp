@@ -278,7 +278,10 @@ int vmcache_prefetch(struct vmcache_pool* pool, const struct vmcache_extent* ext
   if (extents == nullptr && count != 0) return fail_null(kCall, "extents");
   return guarded(kCall, [&] {
     std::vector<Extent> cpp(count);
-    for (std::size_t n = 0; n < count; ++n) cpp[n] = {extents[n].page_id, extents[n].order};
+    for (std::size_t n = 0; n < count; ++n) {
+      if (extents[n].reserved != 0) throw Error(Errc::kInvalidOption, "extents: reserved is not 0");
+      cpp[n] = {extents[n].page_id, extents[n].order};
+    }
     pool->pool().prefetch(cpp);
   });
 }

@@ -128,8 +128,11 @@ void BufferPool::end_writes() noexcept {
 void BufferPool::await_exclusive(PageId page_id, unsigned order, ExclusiveGuard& guard) {
   detail::WriterWait wait(*_core, _first_page + page_id);
   for (unsigned restarts = 0;; ++restarts) {
-    const TryFix result = try_fix(page_id, guard);
-    if (result == TryFix::kFixed) return;
+    TryFix result = try_fix(page_id, guard);
+    if (result == TryFix::kFixed) {
+      if (covers(order, guard)) return;
+      result = TryFix::kMiss;  // satisfy() says that the order is wrong
+    }
     if (result == TryFix::kBusy) wait.refused();
     const Status status = satisfy(Need::after(result, page_id, order), restarts);
     if (!status.ok()) throw Error(status);

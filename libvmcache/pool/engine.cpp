@@ -111,6 +111,12 @@ void Engine::drain_writes() noexcept {
   while (in_flight() > 0) (void)reap(1, kIdleWaitNs);
 }
 
+void Engine::settle_writes() noexcept {
+  _writer.give_up_all_held();
+  _io.submit();
+  drain_writes();
+}
+
 void Engine::turn(bool may_wait) {
   const bool left = _left_ns.load(std::memory_order_relaxed) != 0;  // a blocking call of a task
   if (left) come_back();

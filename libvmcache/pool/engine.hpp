@@ -158,6 +158,9 @@ class Engine {
   void reap_writes() noexcept;
   //! Waits for all writes in flight.
   void drain_writes() noexcept;
+  //! The same, and for those that are prepared; ends those that wait for the log, whose pages stay
+  //! dirty. Nobody turns the engine afterwards.
+  void settle_writes() noexcept;
   //! @}
 
   //! \name Its parts, for who has the engine

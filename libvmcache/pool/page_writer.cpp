@@ -202,12 +202,22 @@ PageId PageWriter::give_up_held(WriteBatch& batch) noexcept {
   std::erase_if(_held, [&](WriteRequest* request) {
     if (request->batch != &batch) return false;
     page_id = request->extent.page_id;
-    request->error = ECANCELED;
-    settle(*request);
+    give_up(*request);
     return true;
   });
   _io.keep(_held.size());
   return page_id;
+}
+
+void PageWriter::give_up_all_held() noexcept {
+  for (WriteRequest* request : _held) give_up(*request);
+  _held.clear();
+  _io.keep(0);
+}
+
+void PageWriter::give_up(WriteRequest& request) noexcept {
+  request.error = ECANCELED;
+  settle(request);
 }
 
 //! The log does not stand in the way any more.

@@ -68,6 +68,8 @@ class PageWriter {
   //! Ends the writes of the batch that wait for the log, without writing. Their pages stay dirty.
   //! Returns one of the pages, or kNoPage if there were none.
   PageId give_up_held(WriteBatch& batch) noexcept;
+  //! The same of all batches.
+  void give_up_all_held() noexcept;
   //! @}
 
   //! \name Eviction
@@ -112,6 +114,7 @@ class PageWriter {
   enum class Copied : std::uint8_t { kYes, kClean, kBusy };
 
   [[nodiscard]] Copied copy_page(Extent page, std::byte* to, WriteRequest& request) noexcept;
+  void give_up(WriteRequest& request) noexcept;
   [[nodiscard]] bool start(Extent extent, WriteBatch* batch) noexcept;
   [[nodiscard]] bool claim(Extent extent) noexcept;
   static void describe(WriteRequest& request, WriteBatch* batch, std::byte* data,

@@ -26,10 +26,10 @@ void check(BufferPool& pool, PageId first, std::uint64_t pages) {
     throw Error(Errc::kInvalidOption, "run: a paged file's extents are those it has allocated");
   const detail::FileSet& files = detail::core_of(pool).files;
   const PageId end = files.end_of(first);
-  if (first >= end || pages > end - first) {
+  if (first >= end || pages > end - first || detail::core_of(pool).paged_of(first) != nullptr) {
     throw Error(
         Status{Errc::kInvalidPage, 0, first},
-        fmt::format("run: {} pages from page {} on: not all of one open file", pages, first));
+        fmt::format("run: {} pages from page {} on: not all of one open raw file", pages, first));
   }
 }
 

@@ -72,6 +72,8 @@ Worker::~Worker() {
     if (std::this_thread::get_id() == _thread) (*_engine)->drain();
     if ((*_engine)->idle()) return;
   }
+  // Others may write the pages back that were on their way here.
+  if (here && std::this_thread::get_id() == _thread) (*_engine)->settle_writes();
   // Requests in the frames of suspended tasks may be under way, so the frames stay. Most are known
   // to the engine; those that wait for a turn are known to this list only.
   detail::abandon(_engine);
@@ -301,6 +303,7 @@ void Worker::change_order() noexcept {
 }
 
 detail::FreeAwaiter Worker::free(BufferPool& file, ExclusiveGuard&& guard) {
+  require_same_pool(file);
   const Extent extent = detail::check_free(detail::store_of(file), guard);
   if (extent.order == 0) {
     file.free(std::move(guard));  // without a page-table call

@@ -62,6 +62,7 @@ class FreeExtentOp {
 }  // namespace
 
 Task<> Worker::free(BufferPool& file, Extent extent) {
+  require_same_pool(file);
   FreeExtentOp op(file, extent);
   co_await perform(op);
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "pool/busy_watch.hpp"
 #include "pool/engine.hpp"
 #include "pool/log_watch.hpp"
 #include "pool/page_writer.hpp"
@@ -64,10 +65,11 @@ class WriteBackAll {
     drain();
     if (!_batch.first_error.ok()) throw Error(told(_batch.first_error), "write-back");
     if (!_late.ok()) {
-      throw Error(told(_late),
-                  _log_stands
-                      ? "write-back: the log does not become durable as far as the page needs it"
-                      : "write-back: the page stayed exclusively latched");
+      throw Error(
+          told(_late),
+          _log_stands
+              ? "write-back: the log does not become durable as far as the page needs it"
+              : "write-back: the page stayed exclusively latched, or others wrote it all the time");
     }
   }
 
@@ -162,13 +164,12 @@ class WriteBackAll {
   }
   void wait_and_start(Extent extent, LogWatch& log) {
     constexpr timespec kPause{0, 50'000};
-    const std::uint64_t began = now_ns();
+    BusyWatch busy;
     for (;;) {
       bool started = false;
-      const bool ahead_of_log = now_ns() - began > _core.patience_ns() / 2;
       with_engine([&](Engine& engine) {
         while (!engine.has_room()) turn(engine, log);
-        started = start_with(engine, {&extent, 1}, ahead_of_log) > 0;
+        started = start_with(engine, {&extent, 1}, busy.is_late(_core)) > 0;
         if (!started) engine.turn(false);
       });
       if (started) return;
@@ -178,10 +179,9 @@ class WriteBackAll {
         return;
       }
       _core.engines.reap_idle();  // the page may be on its way to storage there
-      if (now_ns() - began > _core.patience_ns()) {
-        _late = {Errc::kBusy, 0, extent.page_id};
-        return;
-      }
+      // The call fails after the first page that stays latched: the others are tried once.
+      if (busy.gives_up(_core, extent.page_id)) _late = {Errc::kBusy, 0, extent.page_id};
+      if (!_late.ok()) return;
       ::nanosleep(&kPause, nullptr);
     }
   }

@@ -35,7 +35,8 @@ using CheckpointThrottle = FunctionRef<bool(const CheckpointProgress&)>;
 //! missed.
 [[nodiscard]] std::vector<Extent> dirty_extents(const PoolCore& core, PageId begin, PageId end);
 //! Writes back all pages of the database that are dirty now. Throws Error: kIo with the first page
-//! that could not be written, kBusy with a page that stayed exclusively latched for frame_wait.
+//! that could not be written, kBusy with the first page that stayed exclusively latched for
+//! frame_wait (the others were then tried once), or that others wrote for ten times as long.
 //! Pages that were not written stay dirty.
 void write_back_all(PagedStore& store, CheckpointThrottle throttle);
 //! Throws Error kBusy, with the page, if somebody holds a latch: `doing` must not go on then. What

@@ -71,7 +71,7 @@ void WriteBackOp::start_runs() {
       seen = 1;
     }
     if (seen == 0) {
-      _waiting.push_back({rest.front(), now_ns()});
+      _waiting.push_back({rest.front(), {}});
       seen = 1;
     }
     _next += seen;
@@ -83,10 +83,14 @@ void WriteBackOp::start_waiting() {
   _ahead_of_log = false;
   std::size_t kept = 0;
   for (std::size_t n = 0; n < _waiting.size(); ++n) {
-    const Waiting waiting = _waiting[n];
-    if (may_start() && try_start(waiting)) continue;
-    _waiting[kept++] = waiting;
-    if (now_ns() - waiting.since_ns > _core.patience_ns() && may_start())
+    Waiting& waiting = _waiting[kept] = _waiting[n];
+    if (!may_start()) {
+      ++kept;
+      continue;
+    }
+    if (try_start(waiting)) continue;
+    ++kept;
+    if (waiting.busy.gives_up(_core, waiting.extent.page_id))
       _late = {Errc::kBusy, 0, waiting.extent.page_id};
   }
   _waiting.resize(kept);
@@ -99,8 +103,8 @@ bool WriteBackOp::try_start(const Waiting& waiting) {
   if (extent.order == 0) return _engine.writer().write_back_run({&extent, 1}, _batch) > 0;
   // An extent of several pages that is changed so often that the log is always behind it is latched
   // in the end, until the log has caught up: once half of the time is over.
-  const bool ahead = now_ns() - waiting.since_ns > _core.patience_ns() / 2;
-  const PageWriter::Outcome outcome = _engine.writer().write_back(extent, _batch, ahead);
+  const PageWriter::Outcome outcome =
+      _engine.writer().write_back(extent, _batch, waiting.busy.is_late(_core));
   if (outcome == PageWriter::Outcome::kAheadOfLog) _ahead_of_log = true;
   return outcome == PageWriter::Outcome::kDone;
 }
@@ -120,8 +124,7 @@ void WriteBackOp::watch_log() noexcept {
 
 //! The failure is told even if each of the pages can be written now; else the page that cannot.
 void WriteBackOp::begin_second_try() {
-  const std::uint64_t now = now_ns();
-  for (const Extent& extent : std::exchange(_batch.again, {})) _waiting.push_back({extent, now});
+  for (const Extent& extent : std::exchange(_batch.again, {})) _waiting.push_back({extent, {}});
   _of_several = std::exchange(_batch.first_error, {});
 }
 
@@ -132,10 +135,11 @@ void WriteBackOp::throw_failure(const BufferPool& pool) const {
   const Status& failed = _batch.first_error.ok() ? _of_several : _batch.first_error;
   if (!failed.ok()) throw Error(store.told(failed), "write-back");
   if (_late.ok()) return;
-  throw Error(store.told(_late),
-              _log_stands
-                  ? "write-back: the log does not become durable as far as the page needs it"
-                  : "write-back: the page stayed exclusively latched");
+  throw Error(
+      store.told(_late),
+      _log_stands
+          ? "write-back: the log does not become durable as far as the page needs it"
+          : "write-back: the page stayed exclusively latched, or others wrote it all the time");
 }
 
 }  // namespace vmcache::detail

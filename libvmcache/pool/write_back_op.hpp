@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "pool/busy_watch.hpp"
 #include "pool/log_watch.hpp"
 #include "pool/page_writer.hpp"
 #include "vmcache/error.hpp"
@@ -44,7 +45,7 @@ class WriteBackOp {
  private:
   struct Waiting {
     Extent extent;
-    std::uint64_t since_ns = 0;
+    BusyWatch busy;
   };
 
   [[nodiscard]] bool may_start() const noexcept;

@@ -105,6 +105,9 @@ bool would_be_a_device(const std::filesystem::path& path) {
 
 std::unique_ptr<Device> open_device(const std::filesystem::path& path, const PoolOptions& options,
                                     Logger& logger, Access access) {
+  // The system would take the part before it for the path.
+  if (path.native().find('\0') != std::string::npos)
+    throw Error(Errc::kInvalidOption, fmt::format("{}: a path has a NUL in it", path.c_str()));
   struct stat info {};
   const bool there = ::stat(path.c_str(), &info) == 0;
   const bool character = there && S_ISCHR(info.st_mode);
