@@ -288,6 +288,7 @@ static void bad_arguments_are_named(void) {
   struct vmcache_pool_options options = small_pool(path_of(folder, "bad.db"));
   struct vmcache_pool *pool = NULL, *second = NULL;
   struct vmcache_page page;
+  struct vmcache_extent extent;
   struct vmcache_failure failure;
   struct vmcache_pool_stats stats;
   remove(options.path);
@@ -342,6 +343,10 @@ static void bad_arguments_are_named(void) {
   EXPECT(VMCACHE_INVALID_OPTION, vmcache_unpin(NULL));
   EXPECT(VMCACHE_INVALID_OPTION, vmcache_read_validate(NULL));
   EXPECT(VMCACHE_INVALID_OPTION, vmcache_prefetch(pool, NULL, 1));
+  extent.page_id = 1;
+  extent.order = 0;
+  extent.reserved = 5;
+  EXPECT(VMCACHE_INVALID_OPTION, vmcache_prefetch(pool, &extent, 1));
   FAILS(VMCACHE_INVALID_OPTION, "allowed are 0 to 63", vmcache_pool_set_root(pool, 64, 1));
   EXPECT(VMCACHE_INVALID_OPTION, vmcache_pool_root(pool, 0, NULL));
   stats.size = 8;

@@ -76,7 +76,7 @@ class AsyncIoTest : public testing::Test {
 };
 
 TEST_F(AsyncIoTest, EchoesOverTcp) {
-  constexpr unsigned kClients = 50;
+  constexpr unsigned kClients = 20;
   constexpr std::size_t kBytes = 300'000;  // more than a socket takes at once
   Worker worker(pool);
   AsyncIo& io = worker.async_io();
@@ -89,7 +89,7 @@ TEST_F(AsyncIoTest, EchoesOverTcp) {
       co_await io.send(client, bytes_of(buffer).first(bytes));
   };
   const auto serve = [&]() -> Task<> {
-    for (unsigned n = 0; n < kClients; ++n) worker.spawn(echo(co_await io.accept(listener)));
+    for (unsigned n = 0; n < kClients; ++n) worker.spawn(echo(co_await io.accept(listener, 60s)));
   };
   unsigned right = 0;
   const auto send_all = [&](const Socket& to, const std::string& text) -> Task<> {

@@ -16,6 +16,7 @@
 #include "pool/raw_files.hpp"
 #include "support/code_of.hpp"
 #include "vmcache/scan.hpp"
+#include "vmcache/worker.hpp"
 
 namespace vmcache {
 namespace {
@@ -79,8 +80,21 @@ TEST(FileExtent, AFixThatContradictsTheFirstOneIsRefused) {
   BufferPool pool(files_only(64));
   File file = pool.open_file({.path = temp.path()});
   file.resize(40 * kPageSize);
+  Worker worker(pool);
+  // Every way to fix it says the same.
   const auto fix = [&](std::uint64_t page, unsigned order) {
-    return code_of([&] { (void)pool.fix_shared(file.page_id(page), order); });
+    const PageId page_id = file.page_id(page);
+    const Errc code = code_of([&] { (void)pool.fix_shared(page_id, order); });
+    EXPECT_EQ(code_of([&] { (void)pool.fix_optimistic(page_id, order); }), code);
+    EXPECT_EQ(code_of([&] { pool.fix_exclusive(page_id, order).release_unmodified(); }), code);
+    EXPECT_EQ(code_of([&] { (void)pool.pin(page_id, order); }), code);
+    const auto in_task = [&]() -> Task<> {
+      ExclusiveGuard guard = co_await worker.fix_exclusive(page_id, order);
+      guard.release_unmodified();
+    };
+    worker.spawn(in_task());
+    EXPECT_EQ(code_of([&] { worker.run(); }), code);
+    return code;
   };
   put_extent(pool, file.page_id(8), 3, pattern(8 * kPageSize, 1));
   put(pool, file, 20 * kPageSize, "single");

@@ -212,6 +212,54 @@ TEST(FileSync, WaitsForNoOtherFile) {
   EXPECT_EQ(read_all(stuck_temp.path()).substr(0, 4), "that");
 }
 
+// A page that somebody else writes is not in the way of who waits: that write ends.
+TEST(FileSync, WaitsForAnotherWriteOfThePage) {
+  const TempFile temp;
+  PoolOptions options = files_only(64);
+  options.storage = StorageKind::kPread;
+  options.frame_wait = std::chrono::milliseconds(50);
+  BufferPool pool(options);
+  File file = pool.open_file({.path = temp.path()});
+  file.resize(kPageSize);
+  put(pool, file, 0, "first");
+  const Stuck writes(temp);
+  auto first = std::async(std::launch::async, [&] { file.write_back(); });
+  writes.wait();
+  put(pool, file, 0, "second");
+  auto second = std::async(std::launch::async, [&] { file.sync(); });
+  EXPECT_EQ(second.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  writes.let_go();
+  first.get();
+  second.get();
+  EXPECT_EQ(read_all(temp.path()).substr(0, 6), "second");
+}
+
+// One page that stays latched is waited for, and the call then fails: not one after the other.
+TEST(FileSync, WaitsForLatchedPagesOnceAndNotForEach) {
+  constexpr unsigned kPages = 20;
+  const TempFile temp;
+  PoolOptions options = files_only(64);
+  options.frame_wait = std::chrono::milliseconds(200);
+  BufferPool pool(options);
+  File file = pool.open_file({.path = temp.path()});
+  file.resize(kPages * kPageSize);
+  std::vector<ExclusiveGuard> held;
+  for (unsigned n = 0; n < kPages; ++n) held.push_back(pool.fix_exclusive(file.page_id(n)));
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(code_of([&] { file.sync(); }), Errc::kBusy);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, kPages / 2 * options.frame_wait);
+}
+
+TEST(FileOpen, RefusesAPathWithANul) {
+  const TempFile temp;
+  BufferPool pool(files_only(64));
+  EXPECT_EQ(code_of([&] {
+              (void)pool.open_file({.path = temp.path().string() + std::string("-a\0b", 4)});
+            }),
+            Errc::kInvalidOption);
+  EXPECT_FALSE(std::filesystem::exists(temp.path().string() + "-a"));
+}
+
 TEST(FileOpen, RefusesWhatCannotBe) {
   const TempFile temp;
   const auto missing = std::filesystem::path(temp.path().string() + "-missing");

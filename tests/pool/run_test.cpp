@@ -11,6 +11,7 @@
 
 #include "pool/raw_files.hpp"
 #include "support/code_of.hpp"
+#include "vmcache/paged_file.hpp"
 #include "vmcache/worker.hpp"
 
 namespace vmcache {
@@ -96,6 +97,28 @@ TEST(Runs, ThatCannotBeFixedLeavesNothingLatched) {
   file.discard(0, 600);
   const ExclusiveRun all = clashes.fix_exclusive();
   EXPECT_EQ(all.size_bytes(), 600 * kPageSize);
+}
+
+// A run that overlaps pages which are in memory singly must not get them.
+TEST(Runs, TakesNoPageThatIsInMemoryInAnotherWay) {
+  BufferPool pool(files_only(64, 2));
+  File file = pool.open_temporary();
+  file.resize(32 * kPageSize);
+  const Pages run(pool, file.page_id(16), 16);
+  { (void)pool.fix_exclusive(file.page_id(16)); }
+  const ExclusiveGuard held = pool.fix_exclusive(file.page_id(18));
+  EXPECT_EQ(code_of([&] { (void)run.fix_exclusive(); }), Errc::kInvalidPage);
+  EXPECT_EQ(code_of([&] { (void)run.fix_shared(); }), Errc::kInvalidPage);
+}
+
+TEST(Runs, IsNotOfADatabasesPages) {
+  const TempFile temp;
+  BufferPool pool(files_only(64, 2));
+  PagedFile database(pool, {.path = temp.path()});
+  const PageId page_id = database.allocate().page_id();
+  const PageId in_pool = database.pool_extent({page_id, 0}).page_id;
+  EXPECT_EQ(code_of([&] { Pages(pool, in_pool, 1); }), Errc::kInvalidPage);
+  EXPECT_EQ(code_of([&] { Pages(database, page_id, 1); }), Errc::kInvalidOption);
 }
 
 TEST(Runs, RefusesWhatIsNoRun) {

@@ -395,6 +395,41 @@ TEST(WorkerSync, AWorkerThatIsDestroyedMeanwhileKeepsItsPlace) {
   pool.reset();
 }
 
+// Its writes end, and the pages can be changed and written by others.
+TEST(WorkerSync, AWorkerThatIsDestroyedMeanwhileLeavesThePagesToOthers) {
+  for (unsigned rounds = 0; rounds < 4; ++rounds) {
+    const TempFile temp;
+    BufferPool pool(files_only(128));
+    File file = pool.open_file({.path = temp.path()});
+    const std::string old = pattern(50 * kPageSize, 1);
+    const std::string fresh = pattern(50 * kPageSize, 2);
+    file.resize(old.size());
+    put(pool, file, 0, old);
+    Ended ended;
+    {
+      Worker worker(pool);
+      worker.spawn(note(worker.write_back(file), ended));
+      for (unsigned n = 0; n < rounds; ++n) (void)worker.poll();
+    }
+    put(pool, file, 0, fresh);
+    file.sync();
+    EXPECT_EQ(read_all(temp.path()), fresh) << rounds;
+    file.drop(0, 50);
+  }
+}
+
+TEST(WorkerFree, RefusesAnotherPoolsExtent) {
+  const TempFile one;
+  const TempFile two;
+  BufferPool pool(test::small_pool(one, 64));
+  BufferPool other(test::small_pool(two, 64));
+  const PageId page_id = other.allocate().page_id();
+  Worker worker(pool);
+  EXPECT_EQ(run(worker, worker.free(other, {page_id, 0})).code, Errc::kInvalidOption);
+  ExclusiveGuard guard = other.fix_exclusive(page_id);
+  EXPECT_EQ(code_of([&] { (void)worker.free(other, std::move(guard)); }), Errc::kInvalidOption);
+}
+
 TEST(WorkerFree, WaitsForWhoHasTheExtent) {
   const TempFile database;
   PoolOptions options = test::small_pool(database, 64);

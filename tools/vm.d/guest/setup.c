@@ -6,11 +6,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -211,6 +214,18 @@ static void mount_optional(const char *type, const char *where, const char *opti
 	mount(type, where, type, MS_NOSUID | MS_NOEXEC, options);
 }
 
+// 127.0.0.1, where the kernel has TCP.
+static void raise_loopback(void)
+{
+	struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	ioctl(fd, SIOCSIFFLAGS, &loopback);
+	close(fd);
+}
+
 void setup_root(const struct run_config *config)
 {
 	mkdir("/host", 0755);
@@ -241,6 +256,7 @@ void setup_root(const struct run_config *config)
 	symlink("/proc/self/fd/1", "/dev/stdout");
 	symlink("/proc/self/fd/2", "/dev/stderr");
 	set_limits();
+	raise_loopback();
 	sethostname("exmap-vm", strlen("exmap-vm"));
 }
 
