@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Real clients of examples/kvserver: python3-redis, redis-cli, redis-benchmark, twemproxy.
 usage: kvserver.py KVSERVER FOLDER [--seed N] [--requests N] [--test NAME]
-A random part is repeated with its seed, which is printed."""
+       kvserver.py KVSERVER FOLDER --minutes N --check VMCACHE_CHECK
+A random part is repeated with its seed, which is printed. The second form is no test of ctest's:
+for so many minutes it kills servers and clients under load, and checks what is left."""
 
 import argparse
 import os
@@ -473,6 +475,48 @@ TESTS = [
     twemproxy_shards_over_two,
 ]
 
+
+def kills_for_minutes(options):
+    """redis-benchmark against a server; clients are killed, the server ends by SIGTERM or SIGKILL,
+    and vmcache-check finds nothing wrong with what it leaves."""
+    rng = random.Random(options.seed)
+    end = time.monotonic() + 60 * options.minutes
+    folder, rounds = None, 0
+    while time.monotonic() < end:
+        workers = str(rng.randrange(1, 3))
+        with Server(options, "--workers", workers, folder=folder) as server:
+            folder = server.folder
+            clients = [
+                subprocess.Popen(
+                    ["redis-benchmark", "-p", str(server.port), "-t", "set,get,incr,mset", "-r"]
+                    + ["20000", "-n", "100000000", "-P", rng.choice(["1", "16"]), "-q"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                for _ in range(3)
+            ]
+            time.sleep(rng.uniform(0.5, 3))
+            clients[0].kill()
+            time.sleep(rng.uniform(0, 1))
+            number = rng.choice([signal.SIGTERM, signal.SIGKILL])
+            status = server.end(number)
+            assert number == signal.SIGKILL or status == 0, (status, server.output)
+            for client in clients:
+                client.kill()
+                client.wait()
+        with Server(options, folder=folder) as server:
+            client = server.client()
+            assert client.dbsize() == sum(1 for _ in client.scan_iter(count=1000))
+        checked = subprocess.run(
+            [options.check, f"{folder}/pages", "--log", f"{folder}/log"],
+            capture_output=True,
+            text=True,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        rounds += 1
+        print(f"# round {rounds}: {number.name}, sound", flush=True)
+
+
 NEEDS = {
     redis_cli_and_benchmark_work: ["redis-cli", "redis-benchmark"],
     twemproxy_shards_over_two: ["nutcracker", "redis-benchmark"],
@@ -486,12 +530,14 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--test", choices=[test.__name__ for test in TESTS])
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--check", metavar="VMCACHE_CHECK")
     options = parser.parse_args()
     shutil.rmtree(options.folder, ignore_errors=True)
     os.makedirs(options.folder)
     print(f"# seed {options.seed}", flush=True)
-    for test in TESTS:
-        if options.test in (None, test.__name__):
+    for test in [kills_for_minutes] if options.minutes else TESTS:
+        if options.minutes or options.test in (None, test.__name__):
             missing = [tool for tool in NEEDS.get(test, []) if not shutil.which(tool)]
             if missing:
                 print(f"skip  {test.__name__}: there is no {' '.join(missing)}", flush=True)
