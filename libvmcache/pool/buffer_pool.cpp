@@ -245,6 +245,7 @@ Status BufferPool::satisfy(const Need& need, unsigned restarts) {
     back_off(restarts);
     return {};
   }
+  if (need.extent.order > kMaxOrder) return {Errc::kInvalidPage, 0, need.extent.page_id};
   FaultRequest request;
   request.extent = pool_extent(need.extent);
   if (request.extent.page_id == kNoPage) return {Errc::kInvalidPage, 0, need.extent.page_id};
@@ -256,6 +257,7 @@ Status BufferPool::satisfy(const Need& need, unsigned restarts) {
 void BufferPool::prefetch(std::span<const Extent> extents) {
   require_usable();
   for (const Extent& extent : extents) {
+    if (extent.order > kMaxOrder) throw Error(Status{Errc::kInvalidPage, 0, extent.page_id});
     if (_file || extent.page_id < _store->pages) _store->storage_flush.refuse_if_failed("prefetch");
   }
   std::vector<FaultRequest> requests(extents.size());

@@ -408,8 +408,11 @@ bool FreeAwaiter::await_suspend(std::coroutine_handle<> task) {
 PrefetchAwaiter::PrefetchAwaiter(WorkerCore& worker, BufferPool& pages,
                                  std::span<const Extent> extents)
     : _worker(worker), _pages(pages), _requests(extents.size()) {
-  for (std::size_t i = 0; i < extents.size(); ++i)
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    if (extents[i].order > kMaxOrder)
+      throw Error(Status{Errc::kInvalidPage, 0, extents[i].page_id});
     _requests[i].extent = pages.pool_extent(extents[i]);
+  }
 }
 
 void PrefetchAwaiter::await_suspend(std::coroutine_handle<> task) {
