@@ -21,6 +21,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "vmcache/export.hpp"
 #include "vmcache/socket.hpp"

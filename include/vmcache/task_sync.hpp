@@ -60,7 +60,6 @@ class WaitList {
     if (first != nullptr) _first = first->next;
     return first;
   }
-  [[nodiscard]] bool empty() const noexcept { return _first == nullptr; }
 
  private:
   Waiter* _first = nullptr;

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "vmcache/async_io.hpp"
 
-#include <netinet/in.h>
-
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <string_view>
 

@@ -36,4 +36,11 @@ class BusyWatch {
   std::uint64_t _latched_since_ns = 0;  // 0: not when it was last looked at
 };
 
+//! What a write-back says that gave up: because the log does not move, or for a BusyWatch.
+[[nodiscard]] inline const char* why_late(bool log_stands) noexcept {
+  return log_stands
+             ? "write-back: the log does not become durable as far as the page needs it"
+             : "write-back: the page stayed exclusively latched, or others wrote it all the time";
+}
+
 }  // namespace vmcache::detail

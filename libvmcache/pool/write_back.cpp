@@ -64,13 +64,7 @@ class WriteBackAll {
     }
     drain();
     if (!_batch.first_error.ok()) throw Error(told(_batch.first_error), "write-back");
-    if (!_late.ok()) {
-      throw Error(
-          told(_late),
-          _log_stands
-              ? "write-back: the log does not become durable as far as the page needs it"
-              : "write-back: the page stayed exclusively latched, or others wrote it all the time");
-    }
+    if (!_late.ok()) throw Error(told(_late), why_late(_log_stands));
   }
 
  private:

@@ -84,13 +84,10 @@ void WriteBackOp::start_waiting() {
   std::size_t kept = 0;
   for (std::size_t n = 0; n < _waiting.size(); ++n) {
     Waiting& waiting = _waiting[kept] = _waiting[n];
-    if (!may_start()) {
-      ++kept;
-      continue;
-    }
-    if (try_start(waiting)) continue;
+    const bool tries = may_start();
+    if (tries && try_start(waiting)) continue;
     ++kept;
-    if (waiting.busy.gives_up(_core, waiting.extent.page_id))
+    if (tries && waiting.busy.gives_up(_core, waiting.extent.page_id))
       _late = {Errc::kBusy, 0, waiting.extent.page_id};
   }
   _waiting.resize(kept);
@@ -134,12 +131,7 @@ void WriteBackOp::throw_failure(const BufferPool& pool) const {
   if (_out_of_memory) throw std::bad_alloc();
   const Status& failed = _batch.first_error.ok() ? _of_several : _batch.first_error;
   if (!failed.ok()) throw Error(store.told(failed), "write-back");
-  if (_late.ok()) return;
-  throw Error(
-      store.told(_late),
-      _log_stands
-          ? "write-back: the log does not become durable as far as the page needs it"
-          : "write-back: the page stayed exclusively latched, or others wrote it all the time");
+  if (!_late.ok()) throw Error(store.told(_late), why_late(_log_stands));
 }
 
 }  // namespace vmcache::detail
