@@ -126,7 +126,7 @@ Task<> Session::serve_joint() {
   }
   std::optional<Error> failure;
   try {
-    co_await transact(requests, false);
+    co_await transact(requests, false, _reply);
   } catch (const Error& error) {
     failure = error;
   }
@@ -167,12 +167,12 @@ Task<> Session::execute(const Request& request) {
       requests.reserve(queued.size());
       for (const std::vector<std::string>& words : queued)
         requests.emplace_back(words.begin(), words.end());
-      co_await transact(requests, true);
+      co_await transact(requests, true, _reply);
     } else if (_multi) {
       queue(request);
     } else if (command != nullptr) {
       const std::vector<Request> requests(1, request);
-      co_await transact(requests, false);
+      co_await transact(requests, false, _reply);
     } else if (same(name, "SCAN")) {
       co_await scan(request);
     } else if (same(name, "FLUSHDB")) {
@@ -186,14 +186,13 @@ Task<> Session::execute(const Request& request) {
   if (failure) answer_error(_reply, *failure);
 }
 
-Task<> Session::transact(const std::vector<Request>& requests, bool is_exec) {
+Task<> Session::transact(const std::vector<Request>& requests, bool is_exec, Reply& to) {
   for (unsigned conflicts = 0;; ++conflicts) {
     vmcache::Transaction transaction(_store.database());
     Reply replies;
-    replies.set_version(_reply.version());
+    replies.set_version(to.version());
     if (is_exec) replies.array(requests.size());
     std::int64_t added = 0;
-    std::optional<Error> conflict;
     try {
       for (const Request& request : requests) {
         Call call{_worker, transaction, request, replies};
@@ -206,11 +205,10 @@ Task<> Session::transact(const std::vector<Request>& requests, bool is_exec) {
         _wants_durable = std::max(_wants_durable, co_await transaction.commit_no_wait(_worker));
       }
       _store.count(added);
-      _reply.append(replies);
+      to.append(replies);
       co_return;
     } catch (const Error& error) {
       if (error.code() != Errc::kConflict || conflicts == kMaxConflicts) throw;
-      conflict = error;
     }
     transaction.rollback();
     co_await _worker.yield();
@@ -308,9 +306,8 @@ Task<> Session::flush_database() {
     requests[0].reserve(found.size() + 1);
     requests[0].emplace_back("DEL");
     requests[0].insert(requests[0].end(), found.begin(), found.end());
-    const Reply before = _reply;
-    co_await transact(requests, false);
-    _reply = before;
+    Reply counts;  // nobody wants them
+    co_await transact(requests, false, counts);
   }
   _reply.ok();
 }

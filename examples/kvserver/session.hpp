@@ -47,8 +47,9 @@ class Session {
   vmcache::Task<> serve_joint();
   vmcache::Task<> get_all(const std::vector<Request>& requests);
   vmcache::Task<> execute(const Request& request);
-  //! Runs commands on keys in one transaction, again after a conflict.
-  vmcache::Task<> transact(const std::vector<Request>& requests, bool is_exec);
+  //! Runs commands on keys in one transaction, again after a conflict. Their replies are appended
+  //! to `to`, if it is committed.
+  vmcache::Task<> transact(const std::vector<Request>& requests, bool is_exec, Reply& to);
   vmcache::Task<> scan(const Request& request);
   vmcache::Task<> flush_database();
   //! What needs no key. False if there is no such command.
